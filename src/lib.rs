@@ -1,0 +1,9 @@
+//! wgrad: convolutional networks trained on any GPU, through hand-written WGSL compute shaders and wgpu.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod data;
+pub mod error;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,0 +1,4 @@
+//! The `wgrad` command.
+#![deny(unsafe_code)]
+
+fn main() {}
