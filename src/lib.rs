@@ -2,8 +2,14 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod graph;
+pub mod ops;
+pub mod optim;
+pub mod plan;
+pub mod selftest;
 pub mod tensor;
 
 pub use error::{Error, Result};

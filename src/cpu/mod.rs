@@ -1,0 +1,8 @@
+//! The CPU executor: the same graphs on the host, in f32 for use and f64 for reference, on all cores.
+
+mod gemm;
+mod host;
+mod session;
+
+pub use host::Threads;
+pub use session::{Element, Session};

@@ -1,0 +1,214 @@
+use super::{Capabilities, TensorDesc};
+
+/// Invocations of a workgroup in kernels that do one element each; appended to every shader as `WORKGROUP_SIZE`.
+pub(crate) const WORKGROUP_SIZE: u32 = 64;
+
+/// Which buffer of a node a binding means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The node's input.
+    Input(usize),
+    /// The node's output.
+    Output(usize),
+    /// Memory that lives as long as the node's dispatches.
+    Scratch(usize),
+}
+
+/// How a dispatch uses a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// A number in a dispatch's uniform block or in an appended `const` line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar {
+    /// `u32`.
+    U32(u32),
+    /// `i32`.
+    I32(i32),
+    /// `f32`.
+    F32(f32),
+    /// `bool`; in uniforms a `u32` of 0 or 1.
+    Bool(bool),
+}
+
+impl From<u32> for Scalar {
+    fn from(value: u32) -> Scalar {
+        Scalar::U32(value)
+    }
+}
+
+impl From<usize> for Scalar {
+    fn from(value: usize) -> Scalar {
+        Scalar::U32(u32::try_from(value).expect("sizes of tensors fit in u32: Graph::apply checks them"))
+    }
+}
+
+impl From<i32> for Scalar {
+    fn from(value: i32) -> Scalar {
+        Scalar::I32(value)
+    }
+}
+
+impl From<f32> for Scalar {
+    fn from(value: f32) -> Scalar {
+        Scalar::F32(value)
+    }
+}
+
+impl From<bool> for Scalar {
+    fn from(value: bool) -> Scalar {
+        Scalar::Bool(value)
+    }
+}
+
+/// A buffer bound by the name of the shader's variable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding<B> {
+    /// The variable in the shader.
+    pub name: &'static str,
+    /// The buffer.
+    pub buffer: B,
+    /// How the dispatch uses it.
+    pub access: Access,
+}
+
+/// One dispatch as plain data; `B` says how buffers are named (a node's [`Slot`], or a place in the plan).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch<B> {
+    /// Stem of the shader file.
+    pub shader: &'static str,
+    /// Entry point.
+    pub entry: &'static str,
+    /// Lines appended to the shader: `const NAME: type = value;`.
+    pub constants: Vec<(&'static str, Scalar)>,
+    /// Storage buffers by name.
+    pub bindings: Vec<Binding<B>>,
+    /// Members of the shader's `params` uniform block by name.
+    pub uniforms: Vec<(&'static str, Scalar)>,
+    /// Workgroups in x, y, z.
+    pub workgroups: [u32; 3],
+}
+
+impl Dispatch<Slot> {
+    /// The same dispatch with its buffers placed.
+    pub fn placed<B>(self, place: impl Fn(Slot) -> B) -> Dispatch<B> {
+        let Dispatch { shader, entry, constants, bindings, uniforms, workgroups } = self;
+        let bindings = bindings
+            .into_iter()
+            .map(|Binding { name, buffer, access }| Binding { name, buffer: place(buffer), access })
+            .collect();
+        Dispatch { shader, entry, constants, bindings, uniforms, workgroups }
+    }
+}
+
+/// Collects the dispatches of one node.
+pub struct Lower<'a> {
+    /// Shapes of the inputs.
+    pub inputs: &'a [TensorDesc],
+    /// Shapes of the outputs.
+    pub outputs: &'a [TensorDesc],
+    /// The device.
+    pub capabilities: &'a Capabilities,
+    /// The node's name; keys its random numbers.
+    pub name: &'a str,
+    dispatches: Vec<Dispatch<Slot>>,
+    scratch: Vec<usize>,
+}
+
+impl<'a> Lower<'a> {
+    /// Starts with no dispatches.
+    pub fn new(
+        name: &'a str,
+        inputs: &'a [TensorDesc],
+        outputs: &'a [TensorDesc],
+        capabilities: &'a Capabilities,
+    ) -> Lower<'a> {
+        Lower { inputs, outputs, capabilities, name, dispatches: vec![], scratch: vec![] }
+    }
+
+    /// Reserves memory for `elements` 4-byte numbers between this node's dispatches.
+    pub fn scratch(&mut self, elements: usize) -> Slot {
+        self.scratch.push(elements.max(1));
+        Slot::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Begins a dispatch of an entry point; end it with [`DispatchBuilder::over`] or [`DispatchBuilder::workgroups`].
+    pub fn dispatch(&mut self, shader: &'static str, entry: &'static str) -> DispatchBuilder<'_, 'a> {
+        let dispatch = Dispatch {
+            shader,
+            entry,
+            constants: vec![],
+            bindings: vec![],
+            uniforms: vec![],
+            workgroups: [1, 1, 1],
+        };
+        DispatchBuilder { lower: self, dispatch }
+    }
+
+    /// The dispatches and the sizes, in elements, of the scratch buffers.
+    pub fn finish(self) -> (Vec<Dispatch<Slot>>, Vec<usize>) {
+        (self.dispatches, self.scratch)
+    }
+}
+
+/// Describes one dispatch; added to the node when its workgroups are given.
+#[must_use = "a dispatch is added by .over(..) or .workgroups(..)"]
+pub struct DispatchBuilder<'l, 'a> {
+    lower: &'l mut Lower<'a>,
+    dispatch: Dispatch<Slot>,
+}
+
+impl DispatchBuilder<'_, '_> {
+    /// Binds a buffer that the shader reads.
+    pub fn read(mut self, name: &'static str, buffer: Slot) -> Self {
+        self.dispatch.bindings.push(Binding { name, buffer, access: Access::Read });
+        self
+    }
+
+    /// Binds a buffer that the shader writes.
+    pub fn write(mut self, name: &'static str, buffer: Slot) -> Self {
+        self.dispatch.bindings.push(Binding { name, buffer, access: Access::ReadWrite });
+        self
+    }
+
+    /// Sets a member of the uniform block `params`.
+    pub fn uniform(mut self, name: &'static str, value: impl Into<Scalar>) -> Self {
+        self.dispatch.uniforms.push((name, value.into()));
+        self
+    }
+
+    /// Sets several members of the uniform block.
+    pub fn uniforms(mut self, values: &[(&'static str, usize)]) -> Self {
+        self.dispatch.uniforms.extend(values.iter().map(|&(name, value)| (name, Scalar::from(value))));
+        self
+    }
+
+    /// Appends a `const` line to the shader.
+    pub fn constant(mut self, name: &'static str, value: impl Into<Scalar>) -> Self {
+        self.dispatch.constants.push((name, value.into()));
+        self
+    }
+
+    /// One invocation per element, in workgroups of 64; the shader finds its element by `flat_index`.
+    pub fn over(self, elements: usize) {
+        let groups = elements.div_ceil(WORKGROUP_SIZE as usize);
+        self.groups(groups);
+    }
+
+    /// `groups` workgroups, spread over x and y; the shader finds its own by `flat_group`.
+    pub fn groups(self, groups: usize) {
+        let width = groups.clamp(1, self.lower.capabilities.max_workgroups as usize);
+        self.workgroups([width as u32, groups.div_ceil(width) as u32, 1]);
+    }
+
+    /// Workgroups in x, y, z.
+    pub fn workgroups(mut self, workgroups: [u32; 3]) {
+        self.dispatch.workgroups = workgroups;
+        self.lower.dispatches.push(self.dispatch);
+    }
+}

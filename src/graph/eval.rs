@@ -1,0 +1,162 @@
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+use std::ops::{AddAssign, DivAssign, MulAssign, SubAssign};
+
+use bytemuck::Pod;
+use num_traits::{Float, FromPrimitive};
+
+use super::{Step, TensorDesc};
+use crate::tensor::Shape;
+
+/// The element type of a CPU evaluation: f32 for use, f64 for reference.
+pub trait Real:
+    Float
+    + FromPrimitive
+    + Pod
+    + Send
+    + Sync
+    + Debug
+    + Display
+    + Sum
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+{
+    /// The number nearest to `value`.
+    fn of(value: f64) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// As f64.
+    fn f64(self) -> f64;
+}
+
+impl Real for f32 {
+    fn of(value: f64) -> f32 {
+        value as f32
+    }
+    fn erf(self) -> f32 {
+        libm::erff(self)
+    }
+    fn f64(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> f64 {
+        value
+    }
+    fn erf(self) -> f64 {
+        libm::erf(self)
+    }
+    fn f64(self) -> f64 {
+        self
+    }
+}
+
+/// An input of a CPU kernel: elements in the physical layout of its shape.
+#[derive(Clone, Copy)]
+pub struct View<'a, T> {
+    /// Shape and type.
+    pub desc: &'a TensorDesc,
+    /// The elements, if they are floats.
+    pub real: &'a [T],
+    /// The elements, if they are class indices.
+    pub int: &'a [i32],
+}
+
+/// An output of a CPU kernel. Its content is unspecified: the kernel writes every element.
+pub struct ViewMut<'a, T> {
+    /// Shape and type.
+    pub desc: &'a TensorDesc,
+    /// The elements, if they are floats.
+    pub real: &'a mut [T],
+    /// The elements, if they are integers.
+    pub int: &'a mut [i32],
+}
+
+impl<T> View<'_, T> {
+    /// Logical shape.
+    pub fn shape(&self) -> &Shape {
+        &self.desc.shape
+    }
+
+    /// The four dimensions of an image batch or filter; the operator's shape rule has checked that there are four.
+    pub fn dims4(&self) -> [usize; 4] {
+        self.desc.shape.as_4d().expect("shape rules have checked the rank")
+    }
+}
+
+impl<T> ViewMut<'_, T> {
+    /// Logical shape.
+    pub fn shape(&self) -> &Shape {
+        &self.desc.shape
+    }
+
+    /// The four dimensions of an image batch or filter; the operator's shape rule has checked that there are four.
+    pub fn dims4(&self) -> [usize; 4] {
+        self.desc.shape.as_4d().expect("shape rules have checked the rank")
+    }
+}
+
+/// What a CPU kernel gets besides its tensors.
+pub struct Context<'a, T> {
+    /// Threads and matrix products.
+    pub host: &'a dyn Host<T>,
+    /// Seed, step number and the like.
+    pub step: &'a Step,
+    /// The node's name; keys its random numbers.
+    pub name: &'a str,
+}
+
+/// `c = a b` or `c += a b` on strided matrices; strides are (row, column) in elements.
+pub struct Gemm<'a, T> {
+    /// Rows of `a` and `c`.
+    pub m: usize,
+    /// Columns of `b` and `c`.
+    pub n: usize,
+    /// Columns of `a`, rows of `b`.
+    pub k: usize,
+    /// Left factor.
+    pub a: &'a [T],
+    /// Its strides.
+    pub a_strides: [usize; 2],
+    /// Right factor.
+    pub b: &'a [T],
+    /// Its strides.
+    pub b_strides: [usize; 2],
+    /// The product.
+    pub c: &'a mut [T],
+    /// Its strides.
+    pub c_strides: [usize; 2],
+    /// Whether to add to what is in `c`.
+    pub accumulate: bool,
+}
+
+/// A piece of work on one chunk: its index and its elements.
+pub type ChunkFn<'f, T> = &'f (dyn Fn(usize, &mut [T]) + Sync);
+/// A piece of work on chunks of two arrays.
+pub type ChunkPairFn<'f, T> = &'f (dyn Fn(usize, &mut [T], &mut [T]) + Sync);
+
+/// Threads and matrix products, supplied by the CPU executor: operators themselves use no threads.
+///
+/// Chunk sizes follow from shapes only, so results do not depend on the number of threads.
+pub trait Host<T>: Sync {
+    /// One matrix product on the calling thread.
+    fn gemm(&self, gemm: Gemm<'_, T>);
+
+    /// Calls `work` with each chunk of `chunk` elements (the last may be shorter), in parallel.
+    fn for_each_chunk(&self, data: &mut [T], chunk: usize, work: ChunkFn<'_, T>);
+
+    /// Calls `work` with the chunks of equal index of two arrays, in parallel. Both must have as many chunks.
+    fn for_each_chunk_pair(
+        &self,
+        first: (&mut [T], usize),
+        second: (&mut [T], usize),
+        work: ChunkPairFn<'_, T>,
+    );
+
+    /// Calls `work` with `len` elements of reusable memory of unspecified content.
+    fn with_scratch(&self, len: usize, work: &mut dyn FnMut(&mut [T]));
+}

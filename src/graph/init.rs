@@ -1,0 +1,70 @@
+use rand::Rng;
+use rand_distr::{Distribution, Normal, Uniform};
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::Shape;
+
+/// How a parameter starts (`torch.nn.init`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// PyTorch's default for weights of convolutions and linear layers: uniform in ±1/sqrt(fan_in)
+    /// (`kaiming_uniform_(a=sqrt(5))`).
+    Default,
+    /// `kaiming_uniform_(nonlinearity="relu")`: uniform in ±sqrt(6 / fan_in).
+    KaimingUniform,
+    /// `kaiming_normal_(nonlinearity="relu")`: normal with deviation sqrt(2 / fan_in).
+    KaimingNormal,
+    /// `kaiming_normal_(mode="fan_out", nonlinearity="relu")`, as torchvision's ResNets use it.
+    KaimingNormalFanOut,
+    /// `xavier_uniform_`: uniform in ±sqrt(6 / (fan_in + fan_out)).
+    XavierUniform,
+    /// `xavier_normal_`: normal with deviation sqrt(2 / (fan_in + fan_out)).
+    XavierNormal,
+    /// All elements equal.
+    #[serde(skip)]
+    Constant(f32),
+    /// Uniform in ±bound.
+    #[serde(skip)]
+    Uniform(f32),
+}
+
+impl Init {
+    /// Draws the elements of a parameter, in row-major order.
+    pub fn sample(self, shape: &Shape, rng: &mut impl Rng) -> Vec<f32> {
+        let (fan_in, fan_out) = fans(shape);
+        let count = shape.numel();
+        match self {
+            Init::Default => uniform(count, (1.0 / fan_in).sqrt(), rng),
+            Init::KaimingUniform => uniform(count, (6.0 / fan_in).sqrt(), rng),
+            Init::KaimingNormal => normal(count, (2.0 / fan_in).sqrt(), rng),
+            Init::KaimingNormalFanOut => normal(count, (2.0 / fan_out).sqrt(), rng),
+            Init::XavierUniform => uniform(count, (6.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::XavierNormal => normal(count, (2.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::Constant(value) => vec![value; count],
+            Init::Uniform(bound) => uniform(count, bound, rng),
+        }
+    }
+}
+
+/// Fan-in and fan-out of a weight `[K, C, R, S]` or `[out, in]`, as PyTorch counts them.
+fn fans(shape: &Shape) -> (f32, f32) {
+    let outputs = shape.first().copied().unwrap_or(1);
+    let inputs = shape.get(1).copied().unwrap_or(1);
+    let window: usize = shape.iter().skip(2).product();
+    ((inputs * window) as f32, (outputs * window) as f32)
+}
+
+fn uniform(count: usize, bound: f32, rng: &mut impl Rng) -> Vec<f32> {
+    match Uniform::new_inclusive(-bound, bound) {
+        Ok(distribution) => distribution.sample_iter(rng).take(count).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}
+
+fn normal(count: usize, deviation: f32, rng: &mut impl Rng) -> Vec<f32> {
+    match Normal::new(0.0, deviation) {
+        Ok(distribution) => distribution.sample_iter(rng).take(count).collect(),
+        Err(_) => vec![0.0; count],
+    }
+}

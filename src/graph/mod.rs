@@ -1,0 +1,325 @@
+//! The graph: operators with static shapes, parameters, running statistics, and the reverse walk that adds gradients.
+//!
+//! This module owns the plain data that everybody speaks ([`Node`], [`TensorDesc`], [`Dispatch`], [`Capabilities`]) and
+//! the trait [`Op`]; it never knows a concrete operator, an executor or a device.
+
+mod backward;
+mod capabilities;
+mod dispatch;
+mod eval;
+mod init;
+mod op;
+mod update;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+pub use backward::{Backward, reverse_walk};
+pub use capabilities::Capabilities;
+pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Scalar, Slot};
+pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
+pub use init::Init;
+pub use op::Op;
+pub use update::{ParameterGroup, Step, Update, UpdatePage};
+
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Shape};
+
+/// Shape and element type of a tensor; its layout follows from the shape ([`crate::tensor::Layout::of`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorDesc {
+    /// Logical shape.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+}
+
+impl TensorDesc {
+    /// A tensor of 32-bit floats.
+    pub fn f32(shape: impl Into<Shape>) -> TensorDesc {
+        TensorDesc { shape: shape.into(), dtype: DType::F32 }
+    }
+
+    /// A tensor of class indices.
+    pub fn i32(shape: impl Into<Shape>) -> TensorDesc {
+        TensorDesc { shape: shape.into(), dtype: DType::I32 }
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.numel()
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.numel() * self.dtype.size()
+    }
+}
+
+/// One output of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    /// Index of the node in the graph.
+    pub node: usize,
+    /// Which of its outputs.
+    pub output: usize,
+}
+
+/// Whether a graph is for training (batch statistics, dropout) or for evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, dropout.
+    Train,
+    /// Running statistics, no dropout.
+    Eval,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum NodeKind {
+    /// Data that the caller supplies for each run.
+    Input,
+    /// A trained tensor, kept in pages between runs.
+    Parameter(Init),
+    /// A running statistic, kept in pages between runs; starts at the given value.
+    Statistic(f32),
+    /// An operator applied to the node's inputs.
+    Op(Arc<dyn Op>),
+}
+
+/// One node of a graph.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The path of the layer that made it, such as `3.body.0`; nodes of a layer's backward pass share its name.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// What it reads.
+    pub inputs: Vec<Value>,
+    /// What it makes.
+    pub outputs: Vec<TensorDesc>,
+}
+
+impl Node {
+    /// `conv1 conv2d.forward`: the label of this node's dispatches and of profiles.
+    pub fn label(&self) -> String {
+        match &self.kind {
+            NodeKind::Op(op) => format!("{} {}.{}", self.name, op.name(), op.pass()),
+            NodeKind::Input => format!("{} input", self.name),
+            NodeKind::Parameter(_) => format!("{} parameter", self.name),
+            NodeKind::Statistic(_) => format!("{} statistic", self.name),
+        }
+    }
+}
+
+/// `running = running + momentum * (batch - running)`, done after a step that is not halted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StatisticUpdate {
+    /// The running statistic.
+    pub running: Value,
+    /// This step's statistic.
+    pub batch: Value,
+    /// Weight of this step's statistic, in 0..1.
+    pub momentum: f32,
+}
+
+/// Operators with static shapes, in an order in which they can be evaluated.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    mode: Mode,
+    nodes: Vec<Node>,
+    scope: Vec<String>,
+    forward_names: HashSet<String>,
+    outputs: IndexMap<String, Value>,
+    gradients: IndexMap<Value, Value>,
+    statistic_updates: Vec<StatisticUpdate>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(mode: Mode) -> Graph {
+        Graph {
+            mode,
+            nodes: Vec::new(),
+            scope: Vec::new(),
+            forward_names: HashSet::new(),
+            outputs: IndexMap::new(),
+            gradients: IndexMap::new(),
+            statistic_updates: Vec::new(),
+        }
+    }
+
+    /// Training or evaluation.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The nodes, in an order in which they can be evaluated.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Shape and type of a value.
+    pub fn desc(&self, value: Value) -> &TensorDesc {
+        &self.nodes[value.node].outputs[value.output]
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, value: Value) -> &Shape {
+        &self.desc(value).shape
+    }
+
+    /// Runs `build` with `name` appended to the path that names nodes and parameters.
+    pub fn scope<R>(&mut self, name: impl fmt::Display, build: impl FnOnce(&mut Graph) -> R) -> R {
+        self.scope.push(name.to_string());
+        let result = build(self);
+        self.scope.pop();
+        result
+    }
+
+    /// Adds an input, which the caller fills by this name for each run.
+    pub fn input(&mut self, name: &str, desc: TensorDesc) -> Value {
+        self.push(Node { name: name.to_string(), kind: NodeKind::Input, inputs: vec![], outputs: vec![desc] })
+    }
+
+    /// Adds a parameter named after the scope: `weight` in scope `3.body.0` is `3.body.0.weight`.
+    pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Value> {
+        self.stored(name, shape.into(), NodeKind::Parameter(init))
+    }
+
+    /// Adds a running statistic named after the scope, with the value that all its elements start from.
+    pub fn statistic(&mut self, name: &str, shape: impl Into<Shape>, start: f32) -> Result<Value> {
+        self.stored(name, shape.into(), NodeKind::Statistic(start))
+    }
+
+    fn stored(&mut self, name: &str, shape: Shape, kind: NodeKind) -> Result<Value> {
+        let name = self.path(name);
+        if self.nodes.iter().any(|node| node.name == name && !matches!(node.kind, NodeKind::Op(_))) {
+            return Err(Error::Model(format!(
+                "has two tensors named \"{name}\"; give the layers different scopes"
+            )));
+        }
+        Ok(self.push(Node { name, kind, inputs: vec![], outputs: vec![TensorDesc::f32(shape)] }))
+    }
+
+    /// Applies an operator in the current scope; errors name the node, the operator and the shapes.
+    pub fn apply(&mut self, op: impl Op, inputs: &[Value]) -> Result<Vec<Value>> {
+        let mut name = if self.scope.is_empty() { op.name().to_string() } else { self.path("") };
+        let mut copy = 1;
+        while !self.forward_names.insert(name.clone()) {
+            copy += 1;
+            name = format!("{}:{}{}", self.path("").trim_end_matches('.'), op.name(), copy);
+        }
+        self.apply_named(name, Arc::new(op), inputs)
+    }
+
+    /// [`Graph::apply`] for an operator with one output.
+    pub fn apply1(&mut self, op: impl Op, inputs: &[Value]) -> Result<Value> {
+        Ok(self.apply(op, inputs)?[0])
+    }
+
+    /// Applies an operator under a given node name; used for gradients, which carry their layer's name.
+    pub fn apply_named(&mut self, name: String, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>> {
+        let descs: Vec<TensorDesc> = inputs.iter().map(|value| self.desc(*value).clone()).collect();
+        let fail = |message| Error::Shape { op: op.name(), node: name.clone(), message };
+        let outputs = op.infer(&descs).map_err(fail)?;
+        if let Some(empty) = outputs.iter().find(|desc| desc.numel() == 0) {
+            let from: Vec<String> = descs.iter().map(|desc| desc.shape.to_string()).collect();
+            return Err(fail(format!(
+                "the output would be empty ({} from {})",
+                empty.shape,
+                from.join(", ")
+            )));
+        }
+        if let Some(large) = outputs.iter().find(|desc| desc.numel() > u32::MAX as usize / 4) {
+            return Err(fail(format!(
+                "the output {} has more than 2^30 elements; use a smaller batch",
+                large.shape
+            )));
+        }
+        let count = outputs.len();
+        let node = self.push(Node { name, kind: NodeKind::Op(op), inputs: inputs.to_vec(), outputs }).node;
+        Ok((0..count).map(|output| Value { node, output }).collect())
+    }
+
+    /// Registers the update of a running statistic after each step.
+    pub fn update_statistic(&mut self, running: Value, batch: Value, momentum: f32) {
+        self.statistic_updates.push(StatisticUpdate { running, batch, momentum });
+    }
+
+    /// The running statistics' updates.
+    pub fn statistic_updates(&self) -> &[StatisticUpdate] {
+        &self.statistic_updates
+    }
+
+    /// Keeps a value readable after a run, under a name.
+    pub fn output(&mut self, name: &str, value: Value) {
+        self.outputs.insert(name.to_string(), value);
+    }
+
+    /// The values that stay readable after a run.
+    pub fn outputs(&self) -> &IndexMap<String, Value> {
+        &self.outputs
+    }
+
+    /// Records the gradient of a parameter, for the optimizer.
+    pub fn set_gradient(&mut self, parameter: Value, gradient: Value) {
+        self.gradients.insert(parameter, gradient);
+    }
+
+    /// Parameter -> gradient, in the order of the parameters.
+    pub fn gradients(&self) -> &IndexMap<Value, Value> {
+        &self.gradients
+    }
+
+    /// The parameters, in order.
+    pub fn parameters(&self) -> Vec<Value> {
+        self.stored_values(|kind| matches!(kind, NodeKind::Parameter(_)))
+    }
+
+    /// The running statistics, in order.
+    pub fn statistics(&self) -> Vec<Value> {
+        self.stored_values(|kind| matches!(kind, NodeKind::Statistic(_)))
+    }
+
+    fn stored_values(&self, wanted: impl Fn(&NodeKind) -> bool) -> Vec<Value> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(|(_, node)| wanted(&node.kind)).map(|(node, _)| Value { node, output: 0 }).collect()
+    }
+
+    /// For each node, whether something that outlives a run (output, gradient, running statistic) needs it.
+    pub fn needed(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        let roots = self.outputs.values().chain(self.gradients.values());
+        for root in roots.chain(self.statistic_updates.iter().map(|update| &update.batch)) {
+            needed[root.node] = true;
+        }
+        for index in (0..self.nodes.len()).rev() {
+            if needed[index] {
+                for input in &self.nodes[index].inputs {
+                    needed[input.node] = true;
+                }
+            }
+        }
+        needed
+    }
+
+    fn path(&self, name: &str) -> String {
+        let mut path = self.scope.join(".");
+        if !name.is_empty() {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(name);
+        }
+        path
+    }
+
+    fn push(&mut self, node: Node) -> Value {
+        self.nodes.push(node);
+        Value { node: self.nodes.len() - 1, output: 0 }
+    }
+}

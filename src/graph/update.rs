@@ -1,0 +1,82 @@
+use std::fmt::Debug;
+
+/// What changes from step to step without changing the plan: the shaders' uniform block `step`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Step {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Steps done before this one.
+    pub step: u32,
+    /// Index of the batch's first sample in the logical batch (not 0 in later micro-batches).
+    pub sample_base: u32,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Gradients are scaled to this norm if theirs is larger; infinite for never.
+    pub clip_norm: f32,
+    /// Numbers that the optimizer derives from the step, such as bias corrections.
+    pub optimizer: [f32; 4],
+}
+
+impl Step {
+    /// The bytes of the shaders' `struct Step`.
+    pub fn bytes(&self) -> [u8; 48] {
+        let mut bytes = [0; 48];
+        let words = [self.seed as u32, (self.seed >> 32) as u32, self.step, self.sample_base]
+            .into_iter()
+            .chain([self.learning_rate, self.clip_norm, 0.0, 0.0].map(f32::to_bits))
+            .chain(self.optimizer.map(f32::to_bits));
+        for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// Settings of the parameters that share them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParameterGroup {
+    /// Factor on the learning rate.
+    pub rate: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+}
+
+/// One block of consecutive elements of a page, updated in place on the CPU.
+pub struct UpdatePage<'a, T> {
+    /// Parameters.
+    pub parameters: &'a mut [T],
+    /// Their gradients.
+    pub gradients: &'a [T],
+    /// The optimizer's state, one array per slot.
+    pub slots: Vec<&'a mut [T]>,
+    /// Settings of these parameters.
+    pub group: ParameterGroup,
+    /// Factor on the gradients from clipping.
+    pub clip: T,
+    /// The step's numbers.
+    pub step: &'a Step,
+}
+
+/// An optimizer: one elementwise pass over pages of parameters, gradients and state.
+///
+/// The shader of the same name has the entry point `update` and binds `parameters`, `gradients`, the slots, `groups`
+/// (learning-rate factor and weight decay for each block of 64 elements), `control` and `step`.
+pub trait Update: Debug + Send + Sync {
+    /// Stem of the shader and of the Rust file.
+    fn name(&self) -> &'static str;
+
+    /// State arrays, by PyTorch's names (`momentum_buffer`, `exp_avg`, `exp_avg_sq`).
+    fn slots(&self) -> &'static [&'static str];
+
+    /// Fixed numbers in the shader's `params` block.
+    fn uniforms(&self) -> Vec<(&'static str, super::Scalar)>;
+
+    /// Numbers that depend on the step, from 1.
+    fn step_numbers(&self, step: u32) -> [f32; 4];
+
+    /// Updates one block in f32.
+    fn update_f32(&self, page: UpdatePage<'_, f32>);
+
+    /// Updates one block in f64.
+    fn update_f64(&self, page: UpdatePage<'_, f64>);
+}

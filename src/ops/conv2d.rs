@@ -1,0 +1,625 @@
+//! `torch.nn.Conv2d`: cross-correlation of images with filters, as an implicit GEMM.
+//!
+//! Letters: input `N C H W`, weight `K C/groups R S`, output `N K P Q`.
+
+use serde::{Deserialize, Serialize};
+
+use super::gemm_tile::{Tile, slabs};
+use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
+use crate::error::Result;
+use crate::graph::{
+    Backward, Context, Gemm, Graph, Host, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+};
+use crate::tensor::Shape;
+use crate::cpu_kernel;
+
+/// The registry's line.
+pub const OPERATOR: Operator = Operator {
+    name: "conv2d",
+    summary: "2-d convolution with stride, padding, dilation and groups (torch.nn.Conv2d)",
+    shader: shader!("conv2d", GEMM),
+    layer: Some(parse_layer::<Conv2d>),
+    samples,
+};
+
+/// The layer; arguments and defaults are those of `torch.nn.Conv2d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2d {
+    /// Number of filters, K.
+    pub out_channels: usize,
+    /// Height and width of a filter.
+    pub kernel_size: Pair,
+    /// Steps between windows.
+    #[serde(default = "Pair::one")]
+    pub stride: Pair,
+    /// Zeros around the image, or `"same"`.
+    #[serde(default = "no_padding")]
+    pub padding: Padding,
+    /// Distance between a filter's elements.
+    #[serde(default = "Pair::one")]
+    pub dilation: Pair,
+    /// Blocks of channels that are convolved separately.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Whether to add a number per filter.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// How the weight starts.
+    #[serde(default = "default_init")]
+    pub init: Init,
+}
+
+fn no_padding() -> Padding {
+    Padding::Explicit(Pair::zero())
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_init() -> Init {
+    Init::Default
+}
+
+impl Conv2d {
+    /// Filters of `kernel_size`, stride 1, no padding, with bias.
+    pub fn new(out_channels: usize, kernel_size: impl Into<Pair>) -> Conv2d {
+        let kernel_size = kernel_size.into();
+        Conv2d {
+            out_channels,
+            kernel_size,
+            stride: Pair::one(),
+            padding: no_padding(),
+            dilation: Pair::one(),
+            groups: 1,
+            bias: true,
+            init: Init::Default,
+        }
+    }
+
+    /// The same with a stride.
+    pub fn stride(self, stride: impl Into<Pair>) -> Conv2d {
+        Conv2d { stride: stride.into(), ..self }
+    }
+
+    /// The same with as many zeros on both sides.
+    pub fn padding(self, padding: impl Into<Pair>) -> Conv2d {
+        Conv2d { padding: Padding::Explicit(padding.into()), ..self }
+    }
+
+    /// The same with a dilation.
+    pub fn dilation(self, dilation: impl Into<Pair>) -> Conv2d {
+        Conv2d { dilation: dilation.into(), ..self }
+    }
+
+    /// The same with groups.
+    pub fn groups(self, groups: usize) -> Conv2d {
+        Conv2d { groups, ..self }
+    }
+
+    /// The same with or without bias.
+    pub fn bias(self, bias: bool) -> Conv2d {
+        Conv2d { bias, ..self }
+    }
+
+    /// The convolution's window and groups.
+    fn convolution(&self) -> Convolution {
+        let Conv2d { kernel_size, stride, dilation, groups, .. } = *self;
+        let same = |kernel: usize, dilation: usize| (dilation * kernel.saturating_sub(1)) / 2;
+        let rest = |kernel: usize, dilation: usize| (dilation * kernel.saturating_sub(1)).div_ceil(2);
+        let (padding, padding_end) = match self.padding {
+            Padding::Explicit(padding) => (padding, padding),
+            Padding::Named(_) => (
+                Pair { h: same(kernel_size.h, dilation.h), w: same(kernel_size.w, dilation.w) },
+                Pair { h: rest(kernel_size.h, dilation.h), w: rest(kernel_size.w, dilation.w) },
+            ),
+        };
+        let window = Window { kernel: kernel_size, stride, padding, padding_end, dilation };
+        let same_stride = matches!(self.padding, Padding::Named(_)) && stride != Pair::one();
+        Convolution { window, groups, same_stride }
+    }
+}
+
+impl Layer for Conv2d {
+    fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
+        let channels = graph.shape(input).get(1).copied().unwrap_or(1);
+        let convolution = self.convolution();
+        let per_group = channels / self.groups.max(1);
+        let shape = [self.out_channels, per_group, self.kernel_size.h, self.kernel_size.w];
+        let weight = graph.parameter("weight", shape, self.init)?;
+        if !self.bias {
+            return graph.apply1(convolution, &[input, weight]);
+        }
+        let fan_in = per_group * self.kernel_size.h * self.kernel_size.w;
+        let bound = Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt());
+        let bias = graph.parameter("bias", [self.out_channels], bound)?;
+        graph.apply1(convolution, &[input, weight, bias])
+    }
+}
+
+/// The operator: `(input, weight[, bias]) -> output`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Convolution {
+    /// The sliding window.
+    pub window: Window,
+    /// Blocks of channels.
+    pub groups: usize,
+    same_stride: bool,
+}
+
+impl Op for Convolution {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let [input, weight] = [&inputs[0].shape, &inputs[1].shape];
+        let Some([n, c, h, w]) = input.as_4d() else {
+            return Err(format!("input must be [N, C, H, W], it is {input}"));
+        };
+        let Some([k, per_group, r, s]) = weight.as_4d() else {
+            return Err(format!("weight must be [K, C/groups, R, S], it is {weight}"));
+        };
+        let groups = self.groups;
+        if groups == 0 || c % groups != 0 || k % groups != 0 {
+            return Err(format!("groups {groups} must divide the {c} input channels ({input}) and the {k} filters"));
+        }
+        if c != per_group * groups {
+            let expected = per_group * groups;
+            return Err(format!("weight {weight} expects {expected} input channels, input has {c} ({input})"));
+        }
+        if self.same_stride {
+            return Err("padding = \"same\" needs stride 1".to_string());
+        }
+        if [r, s] != [self.window.kernel.h, self.window.kernel.w] {
+            return Err(format!("weight {weight} does not have the window {:?}", self.window.kernel));
+        }
+        if let Some(bias) = inputs.get(2).filter(|bias| *bias.shape != [k]) {
+            return Err(format!("bias must be [{k}], it is {}", bias.shape));
+        }
+        let [p, q] = self.window.output(h, w).map_err(|reason| format!("{reason} ({input})"))?;
+        Ok(vec![TensorDesc::f32([n, k, p, q])])
+    }
+
+    /// dX = dY * W over the taps, dW = dY^T im2col(X), db = sum dY
+    fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, input, weight) = (b.grad_output(), b.input(0), b.input(1));
+        let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
+        let pass = |pass, shape| ConvolutionGrad { forward: *self, pass, shape };
+        let mut grads = vec![
+            b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
+            b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?,
+        ];
+        if b.inputs().len() == 3 {
+            let bias_shape = b.desc(b.input(2)).shape;
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad])?);
+        }
+        Ok(grads)
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let dims = Dims::new(self, &lower.inputs[0].shape, &lower.inputs[1].shape);
+        let (m, n) = (dims.n * dims.p * dims.q, dims.k / self.groups);
+        let tile = Tile::choose(m, n);
+        let [x, y] = tile.count(m, n);
+        let bias = if lower.inputs.len() == 3 { Slot::Input(2) } else { Slot::Input(1) };
+        let has_bias = usize::from(lower.inputs.len() == 3);
+        let dispatch = lower
+            .dispatch("conv2d", "forward")
+            .read("input", Slot::Input(0))
+            .read("weight", Slot::Input(1))
+            .read("bias", bias)
+            .write("output", Slot::Output(0))
+            .uniforms(&dims.uniforms())
+            .uniform("has_bias", has_bias);
+        tile.constants(dispatch).workgroups([x, y, self.groups as u32]);
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
+        2 * outputs[0].numel() as u64 * inputs[1].shape[1..].iter().product::<usize>() as u64
+    }
+
+    cpu_kernel!(forward);
+}
+
+impl Convolution {
+    fn forward<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let dims = Dims::new(self, inputs[0].shape(), inputs[1].shape());
+        let (input, weight) = (inputs[0].real, inputs[1].real);
+        let bias = inputs.get(2).map(|bias| bias.real);
+        let (rows, images) = (dims.p * dims.q, dims.images_per_chunk());
+        let image = rows * dims.k;
+        context.host.for_each_chunk(outputs[0].real, images * image, &|chunk, output| {
+            let input = &input[chunk * images * dims.image()..];
+            let count = output.len() / image;
+            for group in 0..self.groups {
+                dims.with_columns(context.host, input, count, group, &mut |columns, stride| {
+                    context.host.gemm(Gemm {
+                        m: count * rows,
+                        n: dims.filters(),
+                        k: dims.taps(),
+                        a: columns,
+                        a_strides: [stride, 1],
+                        b: &weight[group * dims.filters() * dims.taps()..],
+                        b_strides: [1, dims.taps()],
+                        c: &mut output[group * dims.filters()..],
+                        c_strides: [dims.k, 1],
+                        accumulate: false,
+                    });
+                });
+            }
+            if let Some(bias) = bias {
+                for row in output.chunks_exact_mut(dims.k) {
+                    row.iter_mut().zip(bias).for_each(|(out, b)| *out += *b);
+                }
+            }
+        });
+    }
+}
+
+/// Which gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pass {
+    Input,
+    Weight,
+    Bias,
+}
+
+/// The gradients: `(grad_output, weight) -> grad_input`, `(grad_output, input) -> grad_weight`,
+/// `(grad_output) -> grad_bias`.
+#[derive(Clone, Debug, PartialEq)]
+struct ConvolutionGrad {
+    forward: Convolution,
+    pass: Pass,
+    shape: Shape,
+}
+
+impl Op for ConvolutionGrad {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn pass(&self) -> &'static str {
+        match self.pass {
+            Pass::Input => "grad_input",
+            Pass::Weight => "grad_weight",
+            Pass::Bias => "grad_bias",
+        }
+    }
+
+    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        match self.pass {
+            Pass::Input => self.lower_grad_input(lower),
+            Pass::Weight => self.lower_grad_weight(lower),
+            Pass::Bias => self.lower_grad_bias(lower),
+        }
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        let weight = if self.pass == Pass::Input { &inputs[1].shape } else { &self.shape };
+        match self.pass {
+            Pass::Bias => inputs[0].numel() as u64,
+            _ => 2 * inputs[0].numel() as u64 * weight[1..].iter().product::<usize>() as u64,
+        }
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl ConvolutionGrad {
+    fn dims(&self, inputs: &[&Shape]) -> Dims {
+        match self.pass {
+            Pass::Input => Dims::new(&self.forward, &self.shape, inputs[1]),
+            _ => Dims::new(&self.forward, inputs[1], &self.shape),
+        }
+    }
+
+    fn lower_grad_input(&self, lower: &mut Lower<'_>) {
+        let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
+        let (m, n) = (dims.n * dims.h * dims.w, dims.c / dims.groups);
+        let tile = Tile::choose(m, n);
+        let [x, y] = tile.count(m, n);
+        let dispatch = lower
+            .dispatch("conv2d", "grad_input")
+            .read("grad_output", Slot::Input(0))
+            .read("weight", Slot::Input(1))
+            .write("output", Slot::Output(0))
+            .uniforms(&dims.uniforms());
+        tile.constants(dispatch).workgroups([x, y, dims.groups as u32]);
+    }
+
+    fn lower_grad_weight(&self, lower: &mut Lower<'_>) {
+        let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
+        let (m, n) = (dims.filters(), dims.taps());
+        let tile = Tile::choose(m, n);
+        let [x, y] = tile.count(m, n);
+        let (slabs, slab_len) = slabs(dims.n * dims.p * dims.q, (x * y) as usize * dims.groups);
+        let partials = lower.scratch(slabs * self.shape.numel());
+        let dispatch = lower
+            .dispatch("conv2d", "grad_weight")
+            .read("grad_output", Slot::Input(0))
+            .read("input", Slot::Input(1))
+            .write("output", partials)
+            .uniforms(&dims.uniforms())
+            .uniform("slab_len", slab_len);
+        tile.constants(dispatch).workgroups([x, y, (slabs * dims.groups) as u32]);
+        reduce(lower, partials, slabs, self.shape.numel());
+    }
+
+    fn lower_grad_bias(&self, lower: &mut Lower<'_>) {
+        let [n, k, p, q] = lower.inputs[0].shape.as_4d().expect("the forward node has checked the rank");
+        let (slabs, slab_len) = slabs(n * p * q, 1);
+        let partials = lower.scratch(slabs * k);
+        lower
+            .dispatch("conv2d", "grad_bias")
+            .read("grad_output", Slot::Input(0))
+            .write("output", partials)
+            .uniforms(&[("n", n), ("k", k), ("p", p), ("q", q), ("slabs", slabs), ("slab_len", slab_len)])
+            .over(slabs * k);
+        reduce(lower, partials, slabs, k);
+    }
+
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        match self.pass {
+            Pass::Input => self.grad_input(context, inputs, outputs),
+            Pass::Weight => self.grad_weight(context, inputs, outputs),
+            Pass::Bias => {
+                let k = self.shape.numel();
+                sum_rows(context.host, inputs[0].real, k, outputs[0].real);
+            }
+        }
+    }
+
+    fn grad_input<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let dims = self.dims(&[inputs[0].shape(), inputs[1].shape()]);
+        let (grad, weight) = (inputs[0].real, inputs[1].real);
+        let (rows, taps, filters) = (dims.p * dims.q, dims.taps(), dims.filters());
+        context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, grad_input| {
+            grad_input.fill(T::zero());
+            context.host.with_scratch(rows * taps, &mut |columns| {
+                for group in 0..dims.groups {
+                    context.host.gemm(Gemm {
+                        m: rows,
+                        n: taps,
+                        k: filters,
+                        a: &grad[n * rows * dims.k + group * filters..],
+                        a_strides: [dims.k, 1],
+                        b: &weight[group * filters * taps..],
+                        b_strides: [taps, 1],
+                        c: columns,
+                        c_strides: [taps, 1],
+                        accumulate: false,
+                    });
+                    dims.col2im(columns, group, grad_input);
+                }
+            });
+        });
+    }
+
+    fn grad_weight<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let dims = self.dims(&[inputs[0].shape(), inputs[1].shape()]);
+        let (grad, input) = (inputs[0].real, inputs[1].real);
+        let (rows, taps, filters) = (dims.p * dims.q, dims.taps(), dims.filters());
+        let images = dims.images_per_chunk();
+        let per_slab = dims.n.div_ceil(16).max(images);
+        let slabs = dims.n.div_ceil(per_slab);
+        let mut partials = vec![T::zero(); slabs * self.shape.numel()];
+        context.host.for_each_chunk(&mut partials, self.shape.numel(), &|slab, partial| {
+            let last = ((slab + 1) * per_slab).min(dims.n);
+            for first in (slab * per_slab..last).step_by(images) {
+                let count = images.min(last - first);
+                for group in 0..dims.groups {
+                    dims.with_columns(context.host, &input[first * dims.image()..], count, group, &mut |columns, stride| {
+                        context.host.gemm(Gemm {
+                            m: filters,
+                            n: taps,
+                            k: count * rows,
+                            a: &grad[first * rows * dims.k + group * filters..],
+                            a_strides: [1, dims.k],
+                            b: columns,
+                            b_strides: [stride, 1],
+                            c: &mut partial[group * filters * taps..],
+                            c_strides: [taps, 1],
+                            accumulate: true,
+                        });
+                    });
+                }
+            }
+        });
+        sum_rows(context.host, &partials, self.shape.numel(), outputs[0].real);
+    }
+}
+
+fn reduce(lower: &mut Lower<'_>, partials: Slot, slabs: usize, count: usize) {
+    lower
+        .dispatch("conv2d", "reduce_slabs")
+        .read("partials", partials)
+        .write("output", Slot::Output(0))
+        .uniforms(&[("slabs", slabs), ("count", count)])
+        .over(count);
+}
+
+/// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
+pub(super) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
+    const BLOCK: usize = 128;
+    if data.len() <= BLOCK * columns {
+        out.fill(T::zero());
+        for row in data.chunks_exact(columns) {
+            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+        }
+        return;
+    }
+    let blocks = data.len().div_ceil(BLOCK * columns);
+    let mut partials = vec![T::zero(); blocks * columns];
+    host.for_each_chunk(&mut partials, columns, &|block, partial| {
+        let last = ((block + 1) * BLOCK * columns).min(data.len());
+        for row in data[block * BLOCK * columns..last].chunks_exact(columns) {
+            partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+        }
+    });
+    sum_rows(host, &partials, columns, out);
+}
+
+/// The sizes of one convolution.
+#[derive(Clone, Copy, Debug)]
+struct Dims {
+    n: usize,
+    c: usize,
+    h: usize,
+    w: usize,
+    k: usize,
+    p: usize,
+    q: usize,
+    groups: usize,
+    window: Window,
+}
+
+impl Dims {
+    fn new(convolution: &Convolution, input: &Shape, weight: &Shape) -> Dims {
+        let [n, c, h, w] = input.as_4d().expect("the shape rule has checked the rank");
+        let [p, q] = convolution.window.output(h, w).expect("the shape rule has checked the window");
+        Dims { n, c, h, w, k: weight[0], p, q, groups: convolution.groups, window: convolution.window }
+    }
+
+    fn uniforms(&self) -> [(&'static str, usize); 16] {
+        let Window { kernel, stride, padding, dilation, .. } = self.window;
+        [
+            ("n", self.n),
+            ("c", self.c),
+            ("h", self.h),
+            ("w", self.w),
+            ("k", self.k),
+            ("r", kernel.h),
+            ("s", kernel.w),
+            ("p", self.p),
+            ("q", self.q),
+            ("stride_h", stride.h),
+            ("stride_w", stride.w),
+            ("padding_h", padding.h),
+            ("padding_w", padding.w),
+            ("dilation_h", dilation.h),
+            ("dilation_w", dilation.w),
+            ("groups", self.groups),
+        ]
+    }
+
+    /// Elements of one input image.
+    fn image(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// Filters of a group.
+    fn filters(&self) -> usize {
+        self.k / self.groups
+    }
+
+    /// Elements of one filter: R S C/groups, the depth of the GEMM.
+    fn taps(&self) -> usize {
+        self.window.kernel.h * self.window.kernel.w * self.c / self.groups
+    }
+
+    /// Images that make up one matrix of columns: enough rows to keep the GEMM busy, by shape only.
+    fn images_per_chunk(&self) -> usize {
+        (512 / (self.p * self.q)).clamp(1, self.n.div_ceil(4).max(1))
+    }
+
+    /// Calls `work` with the im2col matrix of `count` images, rows N P Q, columns R S C/groups, and its row stride.
+    fn with_columns<T: Real>(
+        &self,
+        host: &dyn Host<T>,
+        images: &[T],
+        count: usize,
+        group: usize,
+        work: &mut dyn FnMut(&[T], usize),
+    ) {
+        let Window { kernel, stride, padding, padding_end, .. } = self.window;
+        let one = Pair::one();
+        if kernel == one && stride == one && padding == Pair::zero() && padding_end == Pair::zero() {
+            return work(&images[group * self.c / self.groups..], self.c);
+        }
+        let taps = self.taps();
+        host.with_scratch(count * self.p * self.q * taps, &mut |columns| {
+            for (n, image) in columns.chunks_exact_mut(self.p * self.q * taps).enumerate() {
+                self.im2col(&images[n * self.image()..][..self.image()], group, image);
+            }
+            work(columns, taps);
+        });
+    }
+
+    fn im2col<T: Real>(&self, image: &[T], group: usize, columns: &mut [T]) {
+        let channels = self.c / self.groups;
+        let mut targets = columns.chunks_exact_mut(channels);
+        self.for_each_tap(|source| {
+            let target = targets.next().expect("one block of channels per tap");
+            match source {
+                Some(pixel) => target.copy_from_slice(&image[pixel * self.c + group * channels..][..channels]),
+                None => target.fill(T::zero()),
+            }
+        });
+    }
+
+    fn col2im<T: Real>(&self, columns: &[T], group: usize, image: &mut [T]) {
+        let channels = self.c / self.groups;
+        let mut sources = columns.chunks_exact(channels);
+        self.for_each_tap(|target| {
+            let source = sources.next().expect("one block of channels per tap");
+            if let Some(pixel) = target {
+                let target = &mut image[pixel * self.c + group * channels..][..channels];
+                target.iter_mut().zip(source).for_each(|(sum, value)| *sum += *value);
+            }
+        });
+    }
+
+    /// Visits, for each output pixel and tap in order, the pixel of the image under it (`None` for padding).
+    fn for_each_tap(&self, mut visit: impl FnMut(Option<usize>)) {
+        for p in 0..self.p {
+            for q in 0..self.q {
+                for r in 0..self.window.kernel.h {
+                    for s in 0..self.window.kernel.w {
+                        let pixel = self.window.pixel([p, q], [r, s], [self.h, self.w]);
+                        visit(pixel.map(|[row, column]| row * self.w + column));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let case = |id: &str, input: [usize; 4], layer: Conv2d| {
+        let per_group = input[1] / layer.groups;
+        let weight = vec![layer.out_channels, per_group, layer.kernel_size.h, layer.kernel_size.w];
+        let mut inputs = vec![(input.to_vec(), Draw::Normal), (weight, Draw::Normal)];
+        if layer.bias {
+            inputs.push((vec![layer.out_channels], Draw::Normal));
+        }
+        let op = layer.convolution();
+        Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
+    };
+    vec![
+        case("basic", [2, 3, 7, 5], Conv2d::new(5, 3)),
+        case("batch-1-pixel-1", [1, 1, 1, 1], Conv2d::new(1, 1)),
+        case("pointwise", [3, 7, 4, 3], Conv2d::new(9, 1).bias(false)),
+        case("padding", [2, 3, 5, 6], Conv2d::new(4, 3).padding(1).bias(false)),
+        case("asymmetric", [2, 2, 9, 7], Conv2d::new(3, [3, 2]).stride([2, 1]).padding([0, 2]).dilation([1, 3])),
+        case("stride-above-kernel", [1, 2, 8, 9], Conv2d::new(3, 2).stride(3)),
+        case("same-even-kernel", [2, 2, 5, 6], Conv2d {
+            padding: Padding::Named(super::window::Same::Same),
+            ..Conv2d::new(3, [4, 2]).dilation([1, 2])
+        }),
+        case("groups", [2, 6, 5, 4], Conv2d::new(9, 3).groups(3).padding(1)),
+        case("depthwise", [2, 5, 6, 5], Conv2d::new(5, 3).groups(5).padding(1).bias(false)),
+        case("depthwise-multiplier", [2, 3, 6, 5], Conv2d::new(6, 3).groups(3).stride(2).padding(1)),
+        case("several-tiles", [3, 5, 13, 11], Conv2d::new(37, 3).padding(1).bias(false)),
+        case("large-tiles", [2, 7, 13, 11], Conv2d::new(67, 3).padding(1).stride([1, 2])),
+    ]
+}

@@ -1,0 +1,108 @@
+//! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
+//! the registry from which tests, documentation and `wgrad selftest` are derived.
+
+mod binary;
+mod gemm_tile;
+mod layer;
+mod sample;
+mod unary;
+mod window;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::graph::{Graph, Value, reverse_walk};
+
+pub use layer::{Layer, LayerParser, parse_layer};
+pub use sample::{Draw, Sample, SampleInput};
+pub use window::{Padding, Pair, Window};
+
+/// A shader file and the shared snippets that are appended to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shader {
+    /// The file as it stands.
+    pub source: &'static str,
+    /// Files of `shaders/shared/`.
+    pub snippets: &'static [&'static str],
+}
+
+/// One line of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Operator {
+    /// The stem of its files.
+    pub name: &'static str,
+    /// What it is, in a line, with PyTorch's name.
+    pub summary: &'static str,
+    /// Its shader.
+    pub shader: Shader,
+    /// How it appears in model files; none for operators that are no layers.
+    pub layer: Option<LayerParser>,
+    /// Small cases for gradient checks and for comparing devices.
+    pub samples: fn() -> Vec<Sample>,
+}
+
+/// The shared snippets.
+pub mod snippets {
+    /// Where an invocation is; appended to every shader.
+    pub const INDEX: &str = include_str!("../../shaders/shared/index.wgsl");
+    /// Tiles of matrix products.
+    pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
+    /// Bindings and entry points of elementwise activations.
+    pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
+    /// Bindings and entry point of broadcasting functions of two tensors.
+    pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
+    /// Counter-based random numbers.
+    pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
+    /// Sums over a workgroup.
+    pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
+}
+
+/// The shader `shaders/$name.wgsl` with the snippets that it uses.
+#[macro_export]
+macro_rules! shader {
+    ($name:literal $(, $snippet:ident)*) => {
+        $crate::ops::Shader {
+            source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
+            snippets: &[$crate::ops::snippets::INDEX $(, $crate::ops::snippets::$snippet)*],
+        }
+    };
+}
+
+macro_rules! operators {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// All operators, in alphabetical order.
+        pub fn registry() -> &'static [Operator] {
+            const REGISTRY: &[Operator] = &[$($name::OPERATOR),*];
+            REGISTRY
+        }
+    };
+}
+
+operators! {
+    add,
+    conv2d,
+    fill,
+    mul,
+    relu,
+    sum_to,
+}
+
+/// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph.
+pub fn gradients(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
+    let shape = graph.shape(loss).clone();
+    let one = graph.apply_named("loss".into(), Arc::new(fill::Fill { shape, value: 1.0 }), &[])?[0];
+    gradients_of(graph, &[(loss, one)], wrt)
+}
+
+/// Adds the gradients of several values, each with its upstream gradient, with respect to `wrt` to the graph.
+pub fn gradients_of(
+    graph: &mut Graph,
+    seeds: &[(Value, Value)],
+    wrt: &[Value],
+) -> Result<Vec<Option<Value>>> {
+    reverse_walk(graph, seeds, wrt, |graph, name, a, b| {
+        Ok(graph.apply_named(name, Arc::new(add::Add::default()), &[a, b])?[0])
+    })
+}

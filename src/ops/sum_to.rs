@@ -1,0 +1,112 @@
+//! `torch.Tensor.sum_to_size`: sums a tensor to a smaller shape that broadcasts to it; the gradient of broadcasting.
+
+use super::binary::{broadcast_shape, broadcast_strides, coordinates, offset, physical_extents};
+use super::{Draw, Operator, Sample};
+use crate::error::Result;
+use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::tensor::Shape;
+use crate::cpu_kernel;
+
+/// The registry's line.
+pub const OPERATOR: Operator = Operator {
+    name: "sum_to",
+    summary: "sum to a smaller shape (torch.Tensor.sum_to_size)",
+    shader: shader!("sum_to", REDUCE),
+    layer: None,
+    samples,
+};
+
+/// The operator: `input -> output`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SumTo {
+    /// The smaller shape.
+    pub shape: Shape,
+}
+
+impl Op for SumTo {
+    fn name(&self) -> &'static str {
+        "sum_to"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let input = &inputs[0].shape;
+        match broadcast_shape(&self.shape, input)? {
+            large if large == *input => Ok(vec![TensorDesc::f32(self.shape.clone())]),
+            _ => Err(format!("{input} does not sum to {}", self.shape)),
+        }
+    }
+
+    /// dx = dy, broadcast
+    fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, shape) = (b.grad_output(), b.desc(b.input(0)).shape);
+        let zeros = b.apply1(super::fill::Fill { shape, value: 0.0 }, &[])?;
+        Ok(vec![b.when_needed(0, super::add::Add::default(), &[zeros, grad])?])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let walk = Walk::new(&lower.inputs[0].shape, &self.shape);
+        let Walk { keep, sum, input, output } = walk;
+        let count = self.shape.numel();
+        lower
+            .dispatch("sum_to", "forward")
+            .read("input", Slot::Input(0))
+            .write("output", Slot::Output(0))
+            .uniforms(&[("count", count), ("sum_count", sum.iter().product())])
+            .uniforms(&[("keep_1", keep[1]), ("keep_2", keep[2]), ("keep_3", keep[3])])
+            .uniforms(&[("sum_1", sum[1]), ("sum_2", sum[2]), ("sum_3", sum[3])])
+            .uniforms(&[("in_0", input[0]), ("in_1", input[1]), ("in_2", input[2]), ("in_3", input[3])])
+            .uniforms(&[("out_0", output[0]), ("out_1", output[1]), ("out_2", output[2]), ("out_3", output[3])])
+            .groups(count);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl SumTo {
+    fn eval<T: Real>(&self, _: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let walk = Walk::new(inputs[0].shape(), &self.shape);
+        for i in 0..self.shape.numel() {
+            let at = coordinates(i, walk.keep);
+            let first = offset(at, walk.input);
+            let terms = (0..walk.sum.iter().product()).map(|j| first + offset(coordinates(j, walk.sum), walk.input));
+            outputs[0].real[offset(at, walk.output)] = terms.map(|term| inputs[0].real[term]).sum();
+        }
+    }
+}
+
+/// How the input is walked: extents that are kept and that are summed, with the strides of both tensors.
+struct Walk {
+    keep: [usize; 4],
+    sum: [usize; 4],
+    input: [usize; 4],
+    output: [usize; 4],
+}
+
+impl Walk {
+    fn new(input: &Shape, output: &Shape) -> Walk {
+        let extents = physical_extents(input);
+        let output_strides = broadcast_strides(output, input);
+        let [_, e1, e2, e3] = extents;
+        let kept: [bool; 4] = output_strides.map(|stride| stride != 0);
+        Walk {
+            keep: std::array::from_fn(|i| if kept[i] { extents[i] } else { 1 }),
+            sum: std::array::from_fn(|i| if kept[i] { 1 } else { extents[i] }),
+            input: [e1 * e2 * e3, e2 * e3, e3, 1],
+            output: output_strides,
+        }
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let case = |id: &str, input: &[usize], output: &[usize]| {
+        let op = SumTo { shape: output.into() };
+        let inputs = vec![(input.to_vec(), Draw::Normal)];
+        Sample::new(format!("sum_to/{id}"), inputs, move |graph, values| graph.apply(op.clone(), values))
+    };
+    vec![
+        case("channels", &[3, 5, 7, 11], &[5, 1, 1]),
+        case("pixels", &[3, 5, 7, 11], &[3, 1, 7, 11]),
+        case("scalar", &[9, 13], &[]),
+        case("columns", &[71, 3], &[3]),
+    ]
+}

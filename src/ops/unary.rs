@@ -1,0 +1,134 @@
+//! What the elementwise activations have in common: each names a function and its derivative, in Rust and in WGSL
+//! (`activation`, `derivative`); bindings and entry points are in `shaders/shared/unary.wgsl`.
+
+use crate::cpu_kernel;
+use crate::error::Result;
+use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+
+use super::{Draw, Sample};
+
+/// Elements of a parallel piece of elementwise work.
+pub(super) const CHUNK: usize = 16_384;
+
+/// An elementwise activation.
+pub trait Activation: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// The operator's stem.
+    const NAME: &'static str;
+
+    /// Its arguments, as the shader's `params.alpha` and `params.beta`.
+    fn arguments(&self) -> [f32; 2] {
+        [0.0; 2]
+    }
+
+    /// y = f(x)
+    fn value<T: Real>(&self, x: T) -> T;
+
+    /// dy/dx
+    fn derivative<T: Real>(&self, x: T) -> T;
+}
+
+/// The operator of an activation: `input -> f(input)`.
+#[derive(Clone, Debug)]
+pub struct Unary<A>(pub A);
+
+/// Its gradient: `(grad_output, input) -> grad_output f'(input)`.
+#[derive(Clone, Debug)]
+struct UnaryGrad<A>(A);
+
+impl<A: Activation> Op for Unary<A> {
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![inputs[0].clone()])
+    }
+
+    /// dx = dy f'(x)
+    fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, input) = (b.grad_output(), b.input(0));
+        Ok(vec![b.when_needed(0, UnaryGrad(self.0.clone()), &[grad, input])?])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let count = lower.outputs[0].numel();
+        let [alpha, beta] = self.0.arguments();
+        lower
+            .dispatch(A::NAME, "forward")
+            .read("input", Slot::Input(0))
+            .write("output", Slot::Output(0))
+            .uniform("count", count)
+            .uniform("alpha", alpha)
+            .uniform("beta", beta)
+            .over(count);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl<A: Activation> Unary<A> {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let input = inputs[0].real;
+        context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
+            let input = &input[chunk * CHUNK..];
+            output.iter_mut().zip(input).for_each(|(y, x)| *y = self.0.value(*x));
+        });
+    }
+}
+
+impl<A: Activation> Op for UnaryGrad<A> {
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn pass(&self) -> &'static str {
+        "grad_input"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![inputs[1].clone()])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let count = lower.outputs[0].numel();
+        let [alpha, beta] = self.0.arguments();
+        lower
+            .dispatch(A::NAME, "grad_input")
+            .read("grad_output", Slot::Input(0))
+            .read("input", Slot::Input(1))
+            .write("output", Slot::Output(0))
+            .uniform("count", count)
+            .uniform("alpha", alpha)
+            .uniform("beta", beta)
+            .over(count);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl<A: Activation> UnaryGrad<A> {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let (grad, input) = (inputs[0].real, inputs[1].real);
+        context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
+            let pairs = grad[chunk * CHUNK..].iter().zip(&input[chunk * CHUNK..]);
+            output.iter_mut().zip(pairs).for_each(|(dx, (dy, x))| *dx = *dy * self.0.derivative(*x));
+        });
+    }
+}
+
+/// Applies an activation in the graph's scope.
+pub(super) fn build<A: Activation>(activation: &A, graph: &mut Graph, input: Value) -> Result<Value> {
+    graph.apply1(Unary(activation.clone()), &[input])
+}
+
+/// Samples of an activation: an image batch, one element, and a matrix away from kinks.
+pub(super) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
+    let case = |id: &str, shape: &[usize]| {
+        let op = Unary(activation.clone());
+        let id = format!("{}/{id}", A::NAME);
+        Sample::new(id, vec![(shape.to_vec(), Draw::Distinct)], move |graph, values| {
+            graph.apply(op.clone(), values)
+        })
+    };
+    vec![case("image", &[2, 3, 5, 7]), case("one", &[1]), case("matrix", &[3, 37])]
+}

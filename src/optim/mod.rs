@@ -1,0 +1,22 @@
+//! Optimizers: one elementwise pass over pages of parameters. And the passes around it: gradient norm and halt flag,
+//! running statistics.
+
+mod adam;
+mod sgd;
+
+pub use adam::Adam;
+pub use sgd::Sgd;
+
+use crate::ops::Shader;
+use crate::shader;
+
+/// The shaders of the end of a training step, by stem.
+pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
+    [
+        ("sgd", shader!("sgd")),
+        ("adam", shader!("adam")),
+        ("grad_norm", shader!("grad_norm", REDUCE)),
+        ("running_statistics", shader!("running_statistics")),
+    ]
+    .into_iter()
+}

@@ -1,0 +1,205 @@
+use std::collections::{HashMap, HashSet};
+
+use indexmap::IndexMap;
+
+use super::colour::Colours;
+use super::liveness::Liveness;
+use super::{Command, Memory, PageList, Place, Plan, Program, update};
+use crate::error::{Error, Result};
+use crate::graph::{Access, Capabilities, Dispatch, Graph, Lower, Node, NodeKind, Op, Slot, Value};
+
+/// Lowers a graph: every node's dispatches, with each value given a place.
+pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilities) -> Result<Plan> {
+    let liveness = Liveness::of(graph);
+    let lowered = lower_nodes(graph, &liveness, capabilities);
+    let pins = Pins::choose(program, graph, &lowered);
+    let mut places = Places::new(program, graph, &pins);
+    let mut plan = Plan {
+        commands: vec![],
+        temporaries: vec![],
+        tables: vec![],
+        inputs: places.inputs.clone(),
+        outputs: IndexMap::new(),
+        updates: false,
+    };
+    for node in lowered {
+        plan.commands.extend(places.emit(graph, &liveness, node));
+    }
+    plan.temporaries = places.colours.sizes.clone();
+    plan.commands
+        .extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
+    for (name, value) in graph.outputs() {
+        plan.outputs.insert(name.clone(), (places.of[value], graph.desc(*value).clone()));
+    }
+    if program.optimizer.is_some() && !graph.gradients().is_empty() {
+        update::append(program, graph, &mut plan);
+    }
+    check_limits(&plan, capabilities)?;
+    Ok(plan)
+}
+
+/// A node's dispatches before its buffers have places.
+struct LoweredNode {
+    index: usize,
+    label: String,
+    dispatches: Vec<Dispatch<Slot>>,
+    scratch: Vec<usize>,
+}
+
+fn lower_nodes(graph: &Graph, liveness: &Liveness, capabilities: &Capabilities) -> Vec<LoweredNode> {
+    let nodes = graph.nodes().iter().enumerate().filter(|(index, _)| liveness.needed[*index]);
+    nodes
+        .filter_map(|(index, node)| match &node.kind {
+            NodeKind::Op(op) => Some(lower_node(graph, index, node, op.as_ref(), capabilities)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn lower_node(
+    graph: &Graph,
+    index: usize,
+    node: &Node,
+    op: &dyn Op,
+    capabilities: &Capabilities,
+) -> LoweredNode {
+    let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
+    let mut lower = Lower::new(&node.name, &inputs, &node.outputs, capabilities);
+    op.lower(&mut lower);
+    let (dispatches, scratch) = lower.finish();
+    LoweredNode { index, label: node.label(), dispatches, scratch }
+}
+
+/// Values that are computed straight into a page, and those that have to be copied there.
+#[derive(Default)]
+struct Pins {
+    pinned: HashMap<Value, Place>,
+    copies: Vec<(Value, Place)>,
+}
+
+impl Pins {
+    /// Gradients and batch statistics go straight into their pages, unless a dispatch would then read and write
+    /// buffers of one page: those are copied at the end.
+    fn choose(program: &Program, graph: &Graph, nodes: &[LoweredNode]) -> Pins {
+        let mut pins = Pins::default();
+        let gradients = graph.gradients().iter().map(|(p, g)| (*p, *g, PageList::Gradients));
+        let updates = graph.statistic_updates().iter();
+        let statistics = updates.map(|update| (update.running, update.batch, PageList::BatchStatistics));
+        for (stored, value, list) in gradients.chain(statistics) {
+            let place = page_place(program, graph, stored, list);
+            let computed = matches!(graph.nodes()[value.node].kind, NodeKind::Op(_));
+            if computed && !pins.pinned.contains_key(&value) {
+                pins.pinned.insert(value, place);
+            } else {
+                pins.copies.push((value, place));
+            }
+        }
+        while let Some(value) = nodes.iter().find_map(|node| pins.conflict(graph, node)) {
+            let place = pins.pinned.remove(&value).expect("a conflict is between pinned values");
+            pins.copies.push((value, place));
+        }
+        pins
+    }
+
+    /// A pinned value that a dispatch reads while it writes another value of the same page.
+    fn conflict(&self, graph: &Graph, node: &LoweredNode) -> Option<Value> {
+        let value_of = |slot: &Slot| match *slot {
+            Slot::Input(i) => Some(graph.nodes()[node.index].inputs[i]),
+            Slot::Output(output) => Some(Value { node: node.index, output }),
+            Slot::Scratch(_) => None,
+        };
+        node.dispatches.iter().find_map(|dispatch| {
+            let pinned = |access: Access| {
+                let bindings = dispatch.bindings.iter().filter(move |binding| binding.access == access);
+                bindings
+                    .filter_map(|binding| value_of(&binding.buffer))
+                    .filter_map(|v| Some((v, self.pinned.get(&v)?)))
+            };
+            let written: HashSet<Memory> = pinned(Access::ReadWrite).map(|(_, place)| place.memory).collect();
+            pinned(Access::Read).find(|(_, place)| written.contains(&place.memory)).map(|(value, _)| value)
+        })
+    }
+}
+
+/// The place of a parameter, a statistic, or of what is laid out alike.
+pub(super) fn page_place(program: &Program, graph: &Graph, stored: Value, list: PageList) -> Place {
+    let span = program.pages.span(graph, stored);
+    let memory = Memory::Page(list, span.page);
+    Place { memory, offset: span.offset as u64 * 4, bytes: span.len as u64 * 4 }
+}
+
+/// Gives places to values while the nodes are emitted in order.
+struct Places {
+    of: HashMap<Value, Place>,
+    inputs: IndexMap<String, crate::graph::TensorDesc>,
+    colours: Colours,
+}
+
+impl Places {
+    fn new(program: &Program, graph: &Graph, pins: &Pins) -> Places {
+        let mut places =
+            Places { of: pins.pinned.clone(), inputs: IndexMap::new(), colours: Colours::default() };
+        for (index, node) in graph.nodes().iter().enumerate() {
+            let value = Value { node: index, output: 0 };
+            let place = match node.kind {
+                NodeKind::Input => {
+                    places.inputs.insert(node.name.clone(), node.outputs[0].clone());
+                    let memory = Memory::Input(places.inputs.len() - 1);
+                    Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }
+                }
+                NodeKind::Parameter(_) => page_place(program, graph, value, PageList::Parameters),
+                NodeKind::Statistic(_) => page_place(program, graph, value, PageList::Statistics),
+                NodeKind::Op(_) => continue,
+            };
+            places.of.insert(value, place);
+        }
+        places
+    }
+
+    fn emit(&mut self, graph: &Graph, liveness: &Liveness, lowered: LoweredNode) -> Vec<Command> {
+        let node = &graph.nodes()[lowered.index];
+        for (output, desc) in node.outputs.iter().enumerate() {
+            let value = Value { node: lowered.index, output };
+            if !self.of.contains_key(&value) {
+                let place = self.take(desc.bytes() as u64);
+                self.of.insert(value, place);
+            }
+        }
+        let scratch: Vec<Place> = lowered.scratch.iter().map(|&len| self.take(len as u64 * 4)).collect();
+        let place = |slot: Slot| match slot {
+            Slot::Input(i) => self.of[&node.inputs[i]],
+            Slot::Output(output) => self.of[&Value { node: lowered.index, output }],
+            Slot::Scratch(i) => scratch[i],
+        };
+        let commands = lowered.dispatches.into_iter().map(|dispatch| Command::Dispatch {
+            label: lowered.label.clone(),
+            dispatch: dispatch.placed(place),
+        });
+        let commands = commands.collect();
+        let dead = liveness.dies_after[lowered.index].iter().map(|value| self.of[value]);
+        for place in dead.chain(scratch).collect::<Vec<_>>() {
+            if let Memory::Temporary(colour) = place.memory {
+                self.colours.release(colour);
+            }
+        }
+        commands
+    }
+
+    fn take(&mut self, bytes: u64) -> Place {
+        Place { memory: Memory::Temporary(self.colours.take(bytes)), offset: 0, bytes }
+    }
+}
+
+fn check_limits(plan: &Plan, capabilities: &Capabilities) -> Result<()> {
+    let limit = capabilities.max_storage_binding.min(capabilities.max_buffer);
+    for command in &plan.commands {
+        let Command::Dispatch { label, dispatch } = command else { continue };
+        if let Some(large) = dispatch.bindings.iter().find(|binding| binding.buffer.bytes > limit) {
+            return Err(Error::OutOfMemory {
+                device: format!("(which binds at most {} MiB at once)", limit >> 20),
+                what: format!("{} of {label}, {} MiB", large.name, large.buffer.bytes >> 20),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! From a graph to plain data that an executor runs: dispatches in order, buffers with lifetimes, pages.
+//!
+//! Everything here is a pure function: a plan can be built and printed on a machine without a GPU.
+
+mod colour;
+mod liveness;
+mod lowering;
+mod pages;
+mod print;
+mod shader;
+mod update;
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+pub use liveness::Liveness;
+pub use pages::{PageSet, Pages, Span};
+pub use print::describe;
+pub use shader::{shader_text, shaders};
+
+use crate::error::Result;
+use crate::graph::{Capabilities, Dispatch, Graph, ParameterGroup, TensorDesc, Update};
+
+/// What a session runs: graphs that share pages, and how the parameters are updated.
+#[derive(Debug)]
+pub struct Program {
+    /// The graphs; a training session has the training graph first, the evaluation graph second.
+    pub graphs: Vec<Graph>,
+    /// Where parameters and running statistics lie.
+    pub pages: Pages,
+    /// The optimizer; none for inference and for tests of operators.
+    pub optimizer: Option<Optimizer>,
+}
+
+/// An optimizer with the settings of each parameter.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    /// The elementwise rule.
+    pub update: Arc<dyn Update>,
+    /// One entry per parameter, in the graph's order.
+    pub groups: Vec<ParameterGroup>,
+}
+
+impl Program {
+    /// Puts graphs together; all parameters and statistics of later graphs must be in the first.
+    pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
+        let pages = Pages::of(&graphs, max_page_bytes)?;
+        Ok(Program { graphs, pages, optimizer })
+    }
+
+    /// Names of the optimizer's state arrays.
+    pub fn slots(&self) -> &'static [&'static str] {
+        self.optimizer.as_ref().map_or(&[], |optimizer| optimizer.update.slots())
+    }
+}
+
+/// A kind of pages: all pages of parameters, all pages of gradients, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageList {
+    /// Trained tensors.
+    Parameters,
+    /// Their gradients, laid out alike.
+    Gradients,
+    /// The optimizer's n-th state array, laid out alike.
+    Slot(usize),
+    /// Running statistics.
+    Statistics,
+    /// This step's statistics, laid out alike.
+    BatchStatistics,
+}
+
+/// A piece of memory that a session owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// A reusable buffer of this plan.
+    Temporary(usize),
+    /// An input of the graph.
+    Input(usize),
+    /// A page shared by all plans of the session.
+    Page(PageList, usize),
+    /// A constant table of this plan.
+    Table(usize),
+    /// The words that steer updates and report the step ([`Control`]).
+    Control,
+}
+
+/// A range of a piece of memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which memory.
+    pub memory: Memory,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// One thing for the device to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run a kernel.
+    Dispatch {
+        /// `conv1 conv2d.forward`.
+        label: String,
+        /// The dispatch with its buffers placed.
+        dispatch: Dispatch<Place>,
+    },
+    /// Copy bytes.
+    Copy {
+        /// Source.
+        from: Place,
+        /// Destination.
+        to: Place,
+    },
+}
+
+/// A lowered graph.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to do, in order.
+    pub commands: Vec<Command>,
+    /// Bytes of each temporary buffer.
+    pub temporaries: Vec<u64>,
+    /// Content of each constant table.
+    pub tables: Vec<Vec<f32>>,
+    /// The graph's inputs, by name; `Memory::Input(i)` is the i-th.
+    pub inputs: IndexMap<String, TensorDesc>,
+    /// The graph's outputs, by name.
+    pub outputs: IndexMap<String, (Place, TensorDesc)>,
+    /// Whether the plan ends with an update of the parameters.
+    pub updates: bool,
+}
+
+/// Words of the control buffer, written by `grad_norm.finish` and read by every update.
+///
+/// Once `HALTED` is not zero no update changes anything.
+pub struct Control;
+
+impl Control {
+    /// 1 after a loss or gradient norm that was not finite.
+    pub const HALTED: usize = 0;
+    /// Factor on the gradients from clipping.
+    pub const CLIP: usize = 1;
+    /// Loss of the step.
+    pub const LOSS: usize = 2;
+    /// Correct predictions in the step's batch.
+    pub const CORRECT: usize = 3;
+    /// Norm of all gradients before clipping.
+    pub const GRAD_NORM: usize = 4;
+    /// Length of the buffer, in 4-byte words.
+    pub const WORDS: usize = 8;
+}
+
+/// What a training step reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// The step, from 1.
+    pub step: u64,
+    /// Loss before the update.
+    pub loss: f32,
+    /// Correct predictions in the batch, if the graph has an output `correct`.
+    pub correct: f32,
+    /// Norm of all gradients before clipping.
+    pub grad_norm: f32,
+    /// Whether this step's update, and all later ones, were left out.
+    pub halted: bool,
+}
+
+impl StepReport {
+    /// Reads the control buffer's words.
+    pub fn from_control(step: u64, words: &[f32]) -> StepReport {
+        StepReport {
+            step,
+            loss: words[Control::LOSS],
+            correct: words[Control::CORRECT],
+            grad_norm: words[Control::GRAD_NORM],
+            halted: words[Control::HALTED] != 0.0,
+        }
+    }
+}
+
+impl Plan {
+    /// Lowers one graph of a program for a device.
+    pub fn lower(program: &Program, graph: &Graph, capabilities: &Capabilities) -> Result<Plan> {
+        lowering::lower(program, graph, capabilities)
+    }
+
+    /// Bytes of the temporary buffers together.
+    pub fn temporary_bytes(&self) -> u64 {
+        self.temporaries.iter().sum()
+    }
+}
+
+/// Data for an input of a graph, in the physical order of its shape.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a, T> {
+    /// Floats.
+    Real(&'a [T]),
+    /// Class indices.
+    Int(&'a [i32]),
+}

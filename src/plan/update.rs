@@ -1,0 +1,172 @@
+//! The end of a training step: gradient norm and halt flag, optimizer, running statistics.
+
+use super::pages::ALIGN;
+use super::{Command, Control, Memory, PageList, PageSet, Place, Plan, Program};
+use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup};
+
+/// Elements that one workgroup of `grad_norm.partial` adds up.
+pub const NORM_CHUNK: usize = 4096;
+
+const CONTROL: Place = Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
+
+/// Appends the update of parameters and statistics to a plan whose gradients are in their pages.
+pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
+    append_norm(program, graph, plan);
+    append_optimizer(program, plan);
+    append_statistics(program, graph, plan);
+    plan.updates = true;
+}
+
+fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
+    let lens = program.pages.parameters.page_lens();
+    let partials: usize = lens.iter().map(|len| len.div_ceil(NORM_CHUNK)).sum();
+    plan.temporaries.push(partials as u64 * 4);
+    let partials_place = Place {
+        memory: Memory::Temporary(plan.temporaries.len() - 1),
+        offset: 0,
+        bytes: partials as u64 * 4,
+    };
+    let mut base = 0;
+    for (page, &len) in lens.iter().enumerate() {
+        let groups = len.div_ceil(NORM_CHUNK);
+        push(
+            plan,
+            "gradients grad_norm.partial",
+            Dispatch {
+                shader: "grad_norm",
+                entry: "partial",
+                constants: vec![],
+                bindings: vec![
+                    read("gradients", whole(PageList::Gradients, page, len)),
+                    write("partials", partials_place),
+                ],
+                uniforms: vec![("count", len.into()), ("base", base.into())],
+                workgroups: spread(groups),
+            },
+        );
+        base += groups;
+    }
+    let loss = plan.outputs.get("loss").map(|(place, _)| *place);
+    let loss = loss.expect("a training graph has the output loss: train::program names it");
+    let correct = graph.outputs().contains_key("correct").then(|| plan.outputs["correct"].0);
+    push(
+        plan,
+        "gradients grad_norm.finish",
+        Dispatch {
+            shader: "grad_norm",
+            entry: "finish",
+            constants: vec![],
+            bindings: vec![
+                read("sums", partials_place),
+                read("loss", loss),
+                read("correct", correct.unwrap_or(loss)),
+                write("control", CONTROL),
+            ],
+            uniforms: vec![("count", partials.into())],
+            workgroups: [1, 1, 1],
+        },
+    );
+}
+
+fn append_optimizer(program: &Program, plan: &mut Plan) {
+    let Some(optimizer) = &program.optimizer else { return };
+    let set = &program.pages.parameters;
+    let update = &optimizer.update;
+    for (page, &len) in set.page_lens().iter().enumerate() {
+        let groups = group_table(set, page, &optimizer.groups);
+        let mut bindings = vec![
+            write("parameters", whole(PageList::Parameters, page, len)),
+            read("gradients", whole(PageList::Gradients, page, len)),
+            read("groups", table(plan, groups)),
+            read("control", CONTROL),
+        ];
+        let slots = update.slots().iter().enumerate();
+        bindings.extend(slots.map(|(slot, &name)| write(name, whole(PageList::Slot(slot), page, len))));
+        let mut uniforms = update.uniforms();
+        uniforms.push(("count", len.into()));
+        let label = format!("parameters {}.update", update.name());
+        let workgroups = spread(len.div_ceil(64));
+        let dispatch = Dispatch {
+            shader: update.name(),
+            entry: "update",
+            constants: vec![],
+            bindings,
+            uniforms,
+            workgroups,
+        };
+        push(plan, &label, dispatch);
+    }
+}
+
+fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
+    let set = &program.pages.statistics;
+    for (page, &len) in set.page_lens().iter().enumerate() {
+        let mut momenta = vec![0.0; len / ALIGN];
+        for update in graph.statistic_updates() {
+            let span = program.pages.span(graph, update.running);
+            if span.page == page {
+                momenta[span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN)].fill(update.momentum);
+            }
+        }
+        let bindings = vec![
+            write("running", whole(PageList::Statistics, page, len)),
+            read("batch", whole(PageList::BatchStatistics, page, len)),
+            read("momenta", table(plan, momenta)),
+            read("control", CONTROL),
+        ];
+        push(
+            plan,
+            "statistics running_statistics.update",
+            Dispatch {
+                shader: "running_statistics",
+                entry: "update",
+                constants: vec![],
+                bindings,
+                uniforms: vec![("count", len.into())],
+                workgroups: spread(len.div_ceil(64)),
+            },
+        );
+    }
+}
+
+/// Learning-rate factor and weight decay for each block of 64 elements of a page.
+fn group_table(set: &PageSet, page: usize, groups: &[ParameterGroup]) -> Vec<f32> {
+    let mut table = vec![0.0; set.page_lens()[page] / ALIGN * 2];
+    for ((_, _, span), group) in
+        set.tensors().iter().zip(groups).filter(|((_, _, span), _)| span.page == page)
+    {
+        for block in span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN) {
+            table[block * 2] = group.rate;
+            table[block * 2 + 1] = group.weight_decay;
+        }
+    }
+    table
+}
+
+fn table(plan: &mut Plan, content: Vec<f32>) -> Place {
+    let bytes = content.len() as u64 * 4;
+    plan.tables.push(content);
+    Place { memory: Memory::Table(plan.tables.len() - 1), offset: 0, bytes }
+}
+
+fn whole(list: PageList, page: usize, len: usize) -> Place {
+    Place { memory: Memory::Page(list, page), offset: 0, bytes: len as u64 * 4 }
+}
+
+fn read(name: &'static str, buffer: Place) -> Binding<Place> {
+    Binding { name, buffer, access: Access::Read }
+}
+
+fn write(name: &'static str, buffer: Place) -> Binding<Place> {
+    Binding { name, buffer, access: Access::ReadWrite }
+}
+
+fn push(plan: &mut Plan, label: &str, dispatch: Dispatch<Place>) {
+    plan.commands.push(Command::Dispatch { label: label.to_string(), dispatch });
+}
+
+/// Workgroups spread over x and y.
+fn spread(groups: usize) -> [u32; 3] {
+    let width = groups.clamp(1, 65_535);
+    [width as u32, groups.div_ceil(width) as u32, 1]
+}
