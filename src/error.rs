@@ -55,7 +55,9 @@ pub enum Error {
         message: String,
     },
     /// The device was lost (driver reset, unplugged, out of time).
-    #[error("the device {device} was lost: {message}; the last checkpoint is intact, `wgrad resume` continues from it")]
+    #[error(
+        "the device {device} was lost: {message}; the last checkpoint is intact, `wgrad resume` continues from it"
+    )]
     DeviceLost {
         /// The adapter's name.
         device: String,

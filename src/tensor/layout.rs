@@ -39,7 +39,13 @@ impl Layout {
     }
 
     fn reorder<T: Copy>(&self, data: &[T], place: impl Fn(&mut [T], &[T], (usize, usize))) -> Vec<T> {
-        assert_eq!(data.len(), self.shape.numel(), "a layout of {} was given {} elements", self.shape, data.len());
+        assert_eq!(
+            data.len(),
+            self.shape.numel(),
+            "a layout of {} was given {} elements",
+            self.shape,
+            data.len()
+        );
         let mut out = data.to_vec();
         let Some([n, c, h, w]) = self.shape.as_4d() else { return out };
         for sample in 0..n {
