@@ -116,8 +116,9 @@ fn parse<const RANK: usize>(path: &Path, mut reader: impl Read, most: u64) -> Re
         read_header(path, &mut reader, &mut word)?;
         *dim = u32::from_be_bytes(word) as usize;
     }
+    let sizes = dims.map(|dim| dim.to_string()).join(" x ");
     if dims.contains(&0) {
-        return Err(bad(path, format!("holds no data: its header says {dims:?}")));
+        return Err(bad(path, format!("holds no data: its header says {sizes}")));
     }
     let header = 4 + 4 * RANK as u64;
     let expected = dims.iter().try_fold(1u64, |size, &dim| size.checked_mul(dim as u64));
@@ -125,7 +126,7 @@ fn parse<const RANK: usize>(path: &Path, mut reader: impl Read, most: u64) -> Re
         return Err(bad(
             path,
             format!(
-                "is truncated or damaged: its header promises {dims:?} bytes, more than the file can hold; get it again"
+                "is truncated or damaged: its header promises {sizes} bytes, more than the file can hold; get it again"
             ),
         ));
     };
@@ -134,10 +135,10 @@ fn parse<const RANK: usize>(path: &Path, mut reader: impl Read, most: u64) -> Re
     reader.take(expected + 1).read_to_end(&mut data).map_err(|error| stream_error(path, error))?;
     match data.len() as u64 {
         len if len < expected => {
-            Err(bad(path, format!("is truncated: {dims:?} bytes expected, {len} are there; get it again")))
+            Err(bad(path, format!("is truncated: {sizes} bytes expected, {len} are there; get it again")))
         }
         len if len > expected => {
-            Err(bad(path, format!("is damaged: more bytes than the {dims:?} of its header; get it again")))
+            Err(bad(path, format!("is damaged: more bytes than the {sizes} of its header; get it again")))
         }
         _ => Ok(Idx { dims, data }),
     }

@@ -176,7 +176,10 @@ mod tests {
         for batch in &whole {
             assert_eq!(batch.count, 4);
             assert_eq!(batch.images, batch.indices.iter().map(|&sample| sample as f32).collect::<Vec<_>>());
-            assert_eq!(batch.labels, batch.indices.iter().map(|&sample| (sample % 7) as i32).collect::<Vec<_>>());
+            assert_eq!(
+                batch.labels,
+                batch.indices.iter().map(|&sample| (sample % 7) as i32).collect::<Vec<_>>()
+            );
         }
         for epoch in whole.chunks(5) {
             let mut seen: Vec<u32> = epoch.iter().flat_map(|batch| batch.indices.clone()).collect();
@@ -188,9 +191,13 @@ mod tests {
 
     #[test]
     fn unshuffled_training_is_in_the_order_of_the_files() {
-        let order = Order::Train { seed: 9, shuffle: false, start: Position::default(), end: End::Batches(3) };
+        let order =
+            Order::Train { seed: 9, shuffle: false, start: Position::default(), end: End::Batches(3) };
         let batches = load(&split(7), 3, order);
-        assert_eq!(batches.iter().map(|batch| batch.indices.clone()).collect::<Vec<_>>(), [[0, 1, 2], [3, 4, 5], [0, 1, 2]]);
+        assert_eq!(
+            batches.iter().map(|batch| batch.indices.clone()).collect::<Vec<_>>(),
+            [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+        );
         assert_eq!((batches[2].epoch, batches[2].position), (1, 0));
     }
 
@@ -238,7 +245,10 @@ mod tests {
             Loader::spawn(&split(10), LoaderOptions { batch_size, order, normalization })
         };
         let error = spawn(11, train((0, 0), End::Never), 1).unwrap_err().to_string();
-        assert_eq!(error, "a batch of 11 is larger than the training set of 10 samples; use a smaller batch size");
+        assert_eq!(
+            error,
+            "a batch of 11 is larger than the training set of 10 samples; use a smaller batch size"
+        );
         assert!(spawn(clamp_batch_size(11, 10).0, train((0, 0), End::Never), 1).is_ok());
         assert!(spawn(0, Order::Evaluate, 1).is_err());
         assert!(spawn(2, Order::Evaluate, 3).is_err());

@@ -59,7 +59,7 @@ fn check_offsets(path: &Path, bytes: &[u8]) -> Result<()> {
     let Ok(serde_json::Value::Object(entries)) = serde_json::from_slice(header) else { return Ok(()) };
     for (name, entry) in &entries {
         let end = entry.get("data_offsets").and_then(|offsets| offsets.get(1)).and_then(|end| end.as_u64());
-        if end.is_some_and(|end| end > rest.len() as u64) {
+        if end.is_some_and(|end| end > (rest.len() - header.len()) as u64) {
             return Err(bad(
                 path,
                 format!("is truncated or damaged: tensor {name:?} lies beyond the end of the file"),
