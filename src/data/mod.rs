@@ -1,1 +1,36 @@
-//! Data sets.
+//! Data sets and the loader: labelled images from files in the common formats, split into training and test samples,
+//! and batches of them made on a thread of their own.
+//!
+//! Samples are stored and delivered channels last (`H, W, C` per sample, `N, H, W, C` per batch), which is the
+//! engine's physical layout; what files hold plane by plane is transposed once, at load.
+//!
+//! # Credit
+//!
+//! The built-in `digits` are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
+//! C. Kaynak, UCI Machine Learning Repository, CC BY 4.0, in the file that scikit-learn ships.
+
+mod cifar;
+mod dataset;
+mod digits;
+mod file;
+mod folder;
+mod idx;
+mod image_file;
+mod loader;
+mod normalization;
+mod order;
+mod source;
+mod split;
+mod tensors;
+
+pub use dataset::Dataset;
+pub use digits::DIGITS_CREDIT;
+pub use image_file::{ReadImage, read_image};
+pub use loader::{Batch, Loader, LoaderOptions};
+pub use normalization::Normalization;
+pub use order::{End, Order, Position, clamp_batch_size, epoch_order};
+pub use source::DataSource;
+pub use split::{Images, Split};
+
+/// The label of padding: such samples count in no loss and no metric.
+pub const IGNORE_INDEX: i32 = -100;
