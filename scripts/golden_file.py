@@ -1,6 +1,7 @@
-"""Writes .safetensors files that are the same, byte for byte, for the same contents.
+"""What the goldens share: tolerances, and .safetensors files.
 
-(The safetensors package leaves the order of the metadata to a hash map.)
+The files are the same, byte for byte, for the same contents; those of the safetensors
+package are not, since it leaves the order of the metadata to a hash map.
 """
 
 import json
@@ -36,6 +37,22 @@ def save(path, tensors, metadata):
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
 
 
-def significant(value, digits=2):
-    """A tolerance, rounded for reading."""
-    return float(f"{value:.{digits - 1}e}")
+FLOOR = 1e-7  # of a tensor's largest magnitude
+LEAST = 1e-8
+
+
+def disturbed(x, size, generator):
+    """x with each number made larger or smaller by one part in 1 / size."""
+    sign = 2 * torch.randint(0, 2, x.shape, generator=generator) - 1
+    return x * (1 + size * sign)
+
+
+def tolerance(want, others, safety):
+    error = max((want - other).abs().max().item() for other in others)
+    atol = max(safety * error, FLOOR * want.abs().max().item(), LEAST)
+    return float(f"{atol:.1e}")
+
+
+def tolerances(want, others, safety):
+    """name -> `safety` times how far the tensor is, at most, from those in `others`."""
+    return {n: tolerance(w, [other[n] for other in others], safety) for n, w in want.items()}

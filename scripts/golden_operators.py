@@ -24,13 +24,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from golden_file import save, significant
+from golden_file import disturbed, save, tolerances
 from torch_layers import LAYERS, build
 
 SAFETY = 8
-FLOOR = 1e-7  # times the tensor's largest magnitude
-LEAST = 1e-8
-ULP = 2.0**-24
 
 # ---- Inputs ------------------------------------------------------------------------
 
@@ -487,11 +484,6 @@ def evaluate(op, module, inputs, grad_output, dtype, change=lambda x: x):
     return {f"want.{name}": tensor.detach().double() for name, tensor in want.items()}
 
 
-def tolerance(want, others):
-    error = max((want - other).abs().max().item() for other in others)
-    return significant(max(SAFETY * error, FLOOR * want.abs().max().item(), LEAST))
-
-
 def run_case(op, case):
     """The tensors of one case and its entry in the metadata."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{op}/{case['id']}".encode()))
@@ -503,8 +495,7 @@ def run_case(op, case):
     grad_output = case["grad"](shape, generator)
 
     run = lambda dtype, **k: evaluate(op, module, inputs, grad_output, dtype, **k)
-    sign = lambda x: 2 * torch.randint(0, 2, x.shape, generator=generator) - 1
-    noise = lambda x: x * (1 + ULP * sign(x))
+    noise = lambda x: disturbed(x, 2.0**-24, generator)
     want, others = run(torch.float64), [run(torch.float32)]
     if case["draw"] is not small_integers:  # which are exact, and must stay tied
         others += [run(torch.float64, change=noise) for _ in range(3)]
@@ -513,7 +504,7 @@ def run_case(op, case):
     tensors |= {f"param.{name}": p for name, p in module.named_parameters()}
     tensors |= {f"state.{name}": b for name, b in state_of(module).items()}
     tensors |= {"grad_output": grad_output} | want
-    atol = {name: tolerance(w, [o[name] for o in others]) for name, w in want.items()}
+    atol = tolerances(want, others, SAFETY)
     entry = {
         "id": case["id"],
         "op": op,

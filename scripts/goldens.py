@@ -9,18 +9,24 @@ PyTorch give the same files; what they hold is described in scripts/golden_<part
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 import torch
 
 import golden_operators
+import golden_optimizers
+import golden_schedules
 
 PARTS = {
     "operators": golden_operators.write,
+    "optimizers": golden_optimizers.write,
+    "schedules": golden_schedules.write,
 }
 
 
 def main():
+    warnings.filterwarnings("ignore", "Using padding=.same. with even kernel")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     directory = Path(__file__).resolve().parent.parent / "tests" / "goldens"
