@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+import golden_init
+import golden_networks
 import golden_operators
 import golden_optimizers
 import golden_schedules
@@ -22,6 +24,8 @@ PARTS = {
     "operators": golden_operators.write,
     "optimizers": golden_optimizers.write,
     "schedules": golden_schedules.write,
+    "networks": golden_networks.write,
+    "init": golden_init.write,
 }
 
 
