@@ -4,6 +4,7 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod mask;
 mod sample;
 mod unary;
 mod window;
@@ -49,6 +50,10 @@ pub mod snippets {
     pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
+    /// Functions that WGSL lacks or leaves inaccurate: erf, expm1, tanh, sigmoid.
+    pub const SPECIAL: &str = include_str!("../../shaders/shared/special.wgsl");
+    /// Bindings and entry point of the dropouts.
+    pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
     /// Counter-based random numbers.
@@ -82,11 +87,23 @@ macro_rules! operators {
 
 operators! {
     add,
+    concat,
     conv2d,
+    drop_path,
+    dropout,
+    dropout2d,
+    elu,
     fill,
+    gelu,
+    hardswish,
+    leaky_relu,
     mul,
     relu,
+    sigmoid,
+    silu,
+    softplus,
     sum_to,
+    tanh,
 }
 
 /// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph.
