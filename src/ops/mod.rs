@@ -4,6 +4,7 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod reduction;
 mod sample;
 mod unary;
 mod window;
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
 pub use layer::{Layer, LayerParser, parse_layer};
+pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
 pub use window::{Padding, Pair, Window};
 
@@ -83,6 +85,7 @@ macro_rules! operators {
 operators! {
     add,
     conv2d,
+    cross_entropy,
     fill,
     mul,
     relu,
