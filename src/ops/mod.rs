@@ -83,6 +83,7 @@ macro_rules! operators {
 }
 
 operators! {
+    accuracy,
     add,
     conv2d,
     cross_entropy,
