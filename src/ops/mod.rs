@@ -4,7 +4,11 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+<<<<<<< HEAD
 mod mask;
+=======
+mod reduction;
+>>>>>>> pools
 mod sample;
 mod unary;
 mod window;
@@ -15,6 +19,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
 pub use layer::{Layer, LayerParser, parse_layer};
+pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
 pub use window::{Padding, Pair, Window};
 
@@ -86,13 +91,18 @@ macro_rules! operators {
 }
 
 operators! {
+    accuracy,
     add,
     concat,
     conv2d,
+<<<<<<< HEAD
     drop_path,
     dropout,
     dropout2d,
     elu,
+=======
+    cross_entropy,
+>>>>>>> pools
     fill,
     gelu,
     hardswish,
