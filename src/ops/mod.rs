@@ -4,6 +4,7 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod product;
 mod sample;
 mod unary;
 mod window;
@@ -47,6 +48,8 @@ pub mod snippets {
     pub const INDEX: &str = include_str!("../../shaders/shared/index.wgsl");
     /// Tiles of matrix products.
     pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
+    /// Bindings and entry points of products of strided matrices; needs `GEMM`.
+    pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
@@ -84,6 +87,9 @@ operators! {
     add,
     conv2d,
     fill,
+    flatten,
+    linear,
+    matmul,
     mul,
     relu,
     sum_to,
