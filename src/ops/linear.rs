@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv2d::sum_rows;
-use super::gemm_tile::slabs;
-use super::product::{Product, reduce_slabs};
+use super::gemm_tile::{Tile, slabs};
+use super::product::{Partials, Product};
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -216,14 +216,15 @@ impl AffineGrad {
         let columns = self.shape.numel();
         let rows = lower.inputs[0].numel() / columns;
         let (slabs, slab_len) = slabs(rows, columns.div_ceil(64));
-        let partials = lower.scratch(slabs * columns);
-        lower
+        let slot = lower.scratch(slabs * columns);
+        let partials = Partials { slot, slabs, count: columns, tile: Tile::choose(columns, columns) };
+        let dispatch = lower
             .dispatch("linear", "grad_bias")
             .read("grad_output", Slot::Input(0))
-            .write("output", partials)
-            .uniforms(&[("m", rows), ("n", columns), ("slabs", slabs), ("slab_len", slab_len)])
-            .over(slabs * columns);
-        reduce_slabs(lower, "linear", partials, (slabs, columns), None);
+            .write("output", slot)
+            .uniforms(&[("m", rows), ("n", columns), ("slabs", slabs), ("slab_len", slab_len)]);
+        partials.tile.constants(dispatch).over(slabs * columns);
+        partials.reduce(lower, "linear", None);
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {

@@ -50,8 +50,8 @@ impl Product {
             .uniform("has_bias", bias.is_some() && !split);
         tile.constants(dispatch).workgroups([x, y, slabs as u32]);
         if split {
-            let bias = bias.map(|bias| (bias, n));
-            reduce_slabs(lower, stem, output, (slabs, m * n), bias);
+            let partials = Partials { slot: output, slabs, count: m * n, tile };
+            partials.reduce(lower, stem, bias.map(|bias| (bias, n)));
         }
     }
 
@@ -78,21 +78,29 @@ impl Product {
     }
 }
 
-/// Adds the dispatch of `Output(0) = sum over slabs of partials[slab]`, plus a bias for each of `n` columns.
-pub(super) fn reduce_slabs(
-    lower: &mut Lower<'_>,
-    stem: &'static str,
-    partials: Slot,
-    (slabs, count): (usize, usize),
-    bias: Option<(Slot, usize)>,
-) {
-    let (slot, n) = bias.unwrap_or((partials, count));
-    lower
-        .dispatch(stem, "reduce_slabs")
-        .read("partials", partials)
-        .read("bias", slot)
-        .write("output", Slot::Output(0))
-        .uniforms(&[("slabs", slabs), ("count", count), ("n", n)])
-        .uniform("has_bias", bias.is_some())
-        .over(count);
+/// Partial results of a sum that was split: `slabs` arrays of `count` elements.
+pub(super) struct Partials {
+    /// Where they are.
+    pub slot: Slot,
+    /// How many.
+    pub slabs: usize,
+    /// Elements of each.
+    pub count: usize,
+    /// The tile that the shader is compiled with: the file is compiled as a whole.
+    pub tile: Tile,
+}
+
+impl Partials {
+    /// Adds the dispatch of `Output(0) = sum over slabs`, plus a bias for each of `n` columns.
+    pub(super) fn reduce(&self, lower: &mut Lower<'_>, stem: &'static str, bias: Option<(Slot, usize)>) {
+        let (slot, n) = bias.unwrap_or((self.slot, self.count));
+        let dispatch = lower
+            .dispatch(stem, "reduce_slabs")
+            .read("partials", self.slot)
+            .read("bias", slot)
+            .write("output", Slot::Output(0))
+            .uniforms(&[("slabs", self.slabs), ("count", self.count), ("n", n)])
+            .uniform("has_bias", bias.is_some());
+        self.tile.constants(dispatch).over(self.count);
+    }
 }
