@@ -5,10 +5,14 @@ mod binary;
 mod gemm_tile;
 mod layer;
 <<<<<<< HEAD
+<<<<<<< HEAD
 mod mask;
 =======
 mod reduction;
 >>>>>>> pools
+=======
+mod product;
+>>>>>>> norms
 mod sample;
 mod unary;
 mod window;
@@ -53,6 +57,8 @@ pub mod snippets {
     pub const INDEX: &str = include_str!("../../shaders/shared/index.wgsl");
     /// Tiles of matrix products.
     pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
+    /// Bindings and entry points of products of strided matrices; needs `GEMM`.
+    pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
     /// Functions that WGSL lacks or leaves inaccurate: erf, expm1, tanh, sigmoid.
@@ -104,9 +110,15 @@ operators! {
     cross_entropy,
 >>>>>>> pools
     fill,
+<<<<<<< HEAD
     gelu,
     hardswish,
     leaky_relu,
+=======
+    flatten,
+    linear,
+    matmul,
+>>>>>>> norms
     mul,
     relu,
     sigmoid,
