@@ -4,15 +4,9 @@
 mod binary;
 mod gemm_tile;
 mod layer;
-<<<<<<< HEAD
-<<<<<<< HEAD
 mod mask;
-=======
-mod reduction;
->>>>>>> pools
-=======
 mod product;
->>>>>>> norms
+mod reduction;
 mod sample;
 mod unary;
 mod window;
@@ -101,24 +95,18 @@ operators! {
     add,
     concat,
     conv2d,
-<<<<<<< HEAD
+    cross_entropy,
     drop_path,
     dropout,
     dropout2d,
     elu,
-=======
-    cross_entropy,
->>>>>>> pools
     fill,
-<<<<<<< HEAD
+    flatten,
     gelu,
     hardswish,
     leaky_relu,
-=======
-    flatten,
     linear,
     matmul,
->>>>>>> norms
     mul,
     relu,
     sigmoid,
