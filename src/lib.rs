@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod data;
 pub mod error;
 pub mod graph;
+pub mod models;
 pub mod ops;
 pub mod optim;
 pub mod plan;
