@@ -352,20 +352,22 @@ impl ConvolutionGrad {
             .uniforms(&dims.uniforms())
             .uniform("slab_len", slab_len);
         tile.constants(dispatch).workgroups([x, y, (slabs * dims.groups) as u32]);
-        reduce(lower, partials, slabs, self.shape.numel());
+        reduce(lower, tile, partials, slabs, self.shape.numel());
     }
 
     fn lower_grad_bias(&self, lower: &mut Lower<'_>) {
         let [n, k, p, q] = lower.inputs[0].shape.as_4d().expect("the forward node has checked the rank");
         let (slabs, slab_len) = slabs(n * p * q, 1);
         let partials = lower.scratch(slabs * k);
-        lower
+        // The file is compiled as a whole, so it needs a tile although this entry point has none.
+        let tile = Tile::choose(k, k);
+        let dispatch = lower
             .dispatch("conv2d", "grad_bias")
             .read("grad_output", Slot::Input(0))
             .write("output", partials)
-            .uniforms(&[("n", n), ("k", k), ("p", p), ("q", q), ("slabs", slabs), ("slab_len", slab_len)])
-            .over(slabs * k);
-        reduce(lower, partials, slabs, k);
+            .uniforms(&[("n", n), ("k", k), ("p", p), ("q", q), ("slabs", slabs), ("slab_len", slab_len)]);
+        tile.constants(dispatch).over(slabs * k);
+        reduce(lower, tile, partials, slabs, k);
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
@@ -439,13 +441,13 @@ impl ConvolutionGrad {
     }
 }
 
-fn reduce(lower: &mut Lower<'_>, partials: Slot, slabs: usize, count: usize) {
-    lower
+fn reduce(lower: &mut Lower<'_>, tile: Tile, partials: Slot, slabs: usize, count: usize) {
+    let dispatch = lower
         .dispatch("conv2d", "reduce_slabs")
         .read("partials", partials)
         .write("output", Slot::Output(0))
-        .uniforms(&[("slabs", slabs), ("count", count)])
-        .over(count);
+        .uniforms(&[("slabs", slabs), ("count", count)]);
+    tile.constants(dispatch).over(count);
 }
 
 /// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.

@@ -2,9 +2,11 @@
 //! tests and `wgrad selftest` run the same code.
 
 mod case;
+mod device;
 mod gradient;
 
 pub use case::{Case, Outputs, max_abs};
+pub use device::{check_on_gpu, serially};
 pub use gradient::check_gradients;
 
 use crate::ops::Sample;

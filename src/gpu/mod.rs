@@ -1,0 +1,14 @@
+//! The GPU executor: runs plans through wgpu. The only module that names wgpu.
+//!
+//! What waits for the device is `async`; threads come from the caller, as a [`Spawner`].
+
+mod device;
+mod pipelines;
+mod readback;
+mod reflect;
+mod session;
+
+pub use device::{Adapter, AdapterKind, Gpu, adapters};
+pub use pipelines::Spawner;
+pub use reflect::{EntryPoint, ReflectedBinding, Reflection, UniformMember};
+pub use session::Session;
