@@ -4,6 +4,7 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod pool;
 mod reduction;
 mod sample;
 mod unary;
@@ -88,6 +89,7 @@ operators! {
     conv2d,
     cross_entropy,
     fill,
+    max_pool2d,
     mul,
     relu,
     sum_to,
