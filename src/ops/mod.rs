@@ -6,6 +6,7 @@ mod gemm_tile;
 mod layer;
 mod mask;
 mod product;
+mod pool;
 mod reduction;
 mod sample;
 mod unary;
@@ -108,6 +109,7 @@ operators! {
     leaky_relu,
     linear,
     matmul,
+    max_pool2d,
     mul,
     relu,
     sigmoid,
