@@ -85,6 +85,7 @@ macro_rules! operators {
 
 operators! {
     add,
+    batch_norm,
     conv2d,
     fill,
     flatten,
