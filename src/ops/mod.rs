@@ -96,6 +96,7 @@ operators! {
     accuracy,
     add,
     concat,
+    batch_norm,
     conv2d,
     cross_entropy,
     drop_path,
