@@ -8,9 +8,7 @@ use super::product::{Partials, Product};
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{
-    Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
-};
+use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::Shape;
 
 /// The registry's line.
@@ -88,7 +86,9 @@ impl Op for Affine {
             return Err(format!("input must be [N, in] or [N, T, in], it is {input}{hint}"));
         }
         if input.last() != Some(&in_features) {
-            return Err(format!("weight {weight} expects {in_features} input features, the input is {input}"));
+            return Err(format!(
+                "weight {weight} expects {in_features} input features, the input is {input}"
+            ));
         }
         if in_features == 0 {
             return Err(format!("needs at least one input feature, the input is {input}"));
@@ -242,7 +242,8 @@ impl AffineGrad {
 fn samples() -> Vec<Sample> {
     let case = |id: &str, input: &[usize], layer: Linear| {
         let in_features = input[input.len() - 1];
-        let mut inputs = vec![(input.to_vec(), Draw::Normal), (vec![layer.out_features, in_features], Draw::Normal)];
+        let mut inputs =
+            vec![(input.to_vec(), Draw::Normal), (vec![layer.out_features, in_features], Draw::Normal)];
         if layer.bias {
             inputs.push((vec![layer.out_features], Draw::Normal));
         }

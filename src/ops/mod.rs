@@ -6,6 +6,7 @@ mod gemm_tile;
 mod layer;
 mod mask;
 mod product;
+mod pool;
 mod reduction;
 mod sample;
 mod unary;
@@ -95,6 +96,7 @@ operators! {
     accuracy,
     add,
     concat,
+    batch_norm,
     conv2d,
     cross_entropy,
     drop_path,
@@ -108,6 +110,7 @@ operators! {
     leaky_relu,
     linear,
     matmul,
+    max_pool2d,
     mul,
     relu,
     sigmoid,

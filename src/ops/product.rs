@@ -32,7 +32,13 @@ impl Product {
     }
 
     /// Adds the dispatches of `Output(0) = a b + bias`, through the shader `stem`.
-    pub(super) fn lower(&self, lower: &mut Lower<'_>, stem: &'static str, [a, b]: [Slot; 2], bias: Option<Slot>) {
+    pub(super) fn lower(
+        &self,
+        lower: &mut Lower<'_>,
+        stem: &'static str,
+        [a, b]: [Slot; 2],
+        bias: Option<Slot>,
+    ) {
         let Product { m, n, k, .. } = *self;
         let tile = Tile::choose(m, n);
         let [x, y] = tile.count(m, n);
