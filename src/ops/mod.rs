@@ -4,7 +4,9 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod mask;
 mod product;
+mod reduction;
 mod sample;
 mod unary;
 mod window;
@@ -14,7 +16,9 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
+pub(crate) use layer::unknown_argument;
 pub use layer::{Layer, LayerParser, parse_layer};
+pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
 pub use window::{Padding, Pair, Window};
 
@@ -52,6 +56,10 @@ pub mod snippets {
     pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
+    /// Functions that WGSL lacks or leaves inaccurate: erf, expm1, tanh, sigmoid.
+    pub const SPECIAL: &str = include_str!("../../shaders/shared/special.wgsl");
+    /// Bindings and entry point of the dropouts.
+    pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
     /// Counter-based random numbers.
@@ -84,16 +92,30 @@ macro_rules! operators {
 }
 
 operators! {
+    accuracy,
     add,
     batch_norm,
+    concat,
     conv2d,
+    cross_entropy,
+    drop_path,
+    dropout,
+    dropout2d,
+    elu,
     fill,
     flatten,
+    gelu,
+    hardswish,
+    leaky_relu,
     linear,
     matmul,
     mul,
     relu,
+    sigmoid,
+    silu,
+    softplus,
     sum_to,
+    tanh,
 }
 
 /// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph.
