@@ -3,11 +3,6 @@
 // ulp, and one exponential that is only asked for what cannot overflow. A NaN passes through all of them. The errors
 // given were measured on lavapipe, at 200,000 points in -30..30; its exp adds to them (1e-7 near 0, 2e-6 at -29).
 
-// A NaN by its bits: comparisons may be optimised away.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
 // exp(x) for x <= 0, exactly 0 below the smallest normal number: some drivers clamp there, and -inf * 0 is to be NaN.
 fn exp_negative(x: f32) -> f32 {
     return select(select(exp(x), 0.0, x < -87.3), x, is_nan(x));
