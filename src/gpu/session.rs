@@ -6,7 +6,9 @@ use super::pipelines::{Pipeline, Spawner, key};
 use super::readback::Readback;
 use crate::error::{Error, Result};
 use crate::graph::Step;
-use crate::plan::{Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport};
+use crate::plan::{
+    Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport,
+};
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
@@ -144,7 +146,9 @@ impl Session {
     pub async fn profile(&mut self, graph: usize, clock: &dyn Fn() -> f64) -> Result<Vec<(String, f64)>> {
         let plan = &self.plans[graph];
         let labels = plan.plan.commands.iter().map(|command| match command {
-            Command::Dispatch { label, dispatch } => format!("{label} ({}.{})", dispatch.shader, dispatch.entry),
+            Command::Dispatch { label, dispatch } => {
+                format!("{label} ({}.{})", dispatch.shader, dispatch.entry)
+            }
             Command::Copy { .. } => "copy".to_string(),
         });
         let mut times = vec![];
@@ -156,7 +160,10 @@ impl Session {
             let wait = wgpu::PollType::Wait { submission_index, timeout: None };
             let polled = self.gpu.device.poll(wait);
             self.gpu.check()?;
-            polled.map_err(|error| Error::Device { device: self.gpu.name.clone(), message: error.to_string() })?;
+            polled.map_err(|error| Error::Device {
+                device: self.gpu.name.clone(),
+                message: error.to_string(),
+            })?;
             times.push((label, clock() - began));
         }
         Ok(times)
