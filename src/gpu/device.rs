@@ -181,7 +181,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn capabilities_of(limits: &wgpu::Limits) -> Capabilities {
     Capabilities {
-        max_storage_binding: limits.max_storage_buffer_binding_size as u64 & !255,
+        max_storage_binding: limits.max_storage_buffer_binding_size & !255,
         max_buffer: limits.max_buffer_size & !255,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_storage: limits.max_compute_workgroup_storage_size,

@@ -32,6 +32,9 @@ pub(super) fn key(
     (shader, entry, format!("{constants:?}"))
 }
 
+/// What one shader text compiles to.
+type Compiled = Vec<(PipelineKey, Arc<Pipeline>)>;
+
 /// One shader text and the entry points of it that a plan uses.
 struct Variant {
     shader: &'static str,
@@ -43,7 +46,7 @@ impl Gpu {
     /// Creates the pipelines of a plan that do not exist yet, in parallel, each once.
     pub(super) async fn prepare(&self, plan: &Plan, spawner: Spawner<'_>) -> Result<()> {
         let variants = self.missing(plan);
-        let made: Mutex<Vec<Result<Vec<(PipelineKey, Arc<Pipeline>)>>>> = Mutex::new(vec![]);
+        let made: Mutex<Vec<Result<Compiled>>> = Mutex::new(vec![]);
         spawner(variants.len(), &|index| {
             let result = pollster::block_on(self.compile(&variants[index]));
             lock(&made).push(result);
@@ -76,7 +79,7 @@ impl Gpu {
         variants.into_values().collect()
     }
 
-    async fn compile(&self, variant: &Variant) -> Result<Vec<(PipelineKey, Arc<Pipeline>)>> {
+    async fn compile(&self, variant: &Variant) -> Result<Compiled> {
         let fail = |message: String| Error::Device { device: self.name.clone(), message };
         let text = shader_text(variant.shader, &variant.constants);
         let reflection = Reflection::new(&text)

@@ -384,7 +384,7 @@ async fn create_pages(gpu: &Gpu, program: &Program) -> Result<HashMap<(PageList,
     let mut pages = HashMap::new();
     for (list, set) in lists {
         for (index, &len) in set.page_lens().iter().enumerate() {
-            let what = format!("a page of {list:?}, {} MiB", len * 4 >> 20);
+            let what = format!("a page of {list:?}, {} MiB", (len * 4) >> 20);
             let buffer =
                 gpu.scoped(&what, || gpu.buffer(&format!("{list:?} {index}"), len as u64 * 4)).await?;
             pages.insert((list, index), buffer);

@@ -128,7 +128,7 @@ impl PageSet {
             return Err(Error::Model(format!(
                 "has a tensor \"{name}\" {shape} of {} MiB, but the device binds at most {} MiB at once; use \
                  --device cpu or a narrower layer",
-                len * 4 >> 20,
+                (len * 4) >> 20,
                 max_page_bytes >> 20
             )));
         }
