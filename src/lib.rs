@@ -2,9 +2,11 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+mod fields;
 pub mod gpu;
 pub mod graph;
 pub mod ops;
@@ -12,5 +14,6 @@ pub mod optim;
 pub mod plan;
 pub mod selftest;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! Training: what a run is to do.
+
+pub mod recipe;
