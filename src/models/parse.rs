@@ -2,7 +2,8 @@ use toml::{Table, Value};
 
 use super::{Residual, Sequential};
 use crate::error::nearest;
-use crate::ops::{self, Layer, unknown_argument};
+use crate::fields;
+use crate::ops::{self, Layer};
 
 /// How deep containers may nest; the TOML parser itself ends at 26.
 const MAX_DEPTH: usize = 16;
@@ -60,7 +61,8 @@ impl Parser {
         };
         let known: Vec<&str> = [required].into_iter().chain(optional).collect();
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!("{at}.{name}: {}", unknown_argument(unknown, &known)));
+            let hint = fields::hint(unknown, &known);
+            return Err(format!("{at}.{name}: has no argument \"{unknown}\"; {hint}"));
         }
         let first = arguments.get(required);
         let first = first.ok_or_else(|| format!("{at}.{name}: needs the argument \"{required}\""))?;
