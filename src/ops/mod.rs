@@ -6,6 +6,7 @@ mod gemm_tile;
 mod layer;
 mod mask;
 mod matrix;
+mod pool;
 mod product;
 mod reduction;
 mod sample;
@@ -118,6 +119,7 @@ operators! {
     leaky_relu,
     linear,
     matmul,
+    max_pool2d,
     mul,
     relu,
     sigmoid,

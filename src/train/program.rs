@@ -1,3 +1,5 @@
+//! Programs that train and evaluate a classifier.
+
 use std::sync::Arc;
 
 use super::device::Device;
@@ -5,8 +7,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
-use crate::ops::cross_entropy::{CrossEntropy, Reduction};
-use crate::ops::gradients;
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::{Reduction, gradients};
 use crate::plan::{Optimizer, Program};
 
 /// The training graph's place in a training program.
@@ -28,7 +30,13 @@ pub struct Task {
 }
 
 /// The program that trains and evaluates a classifier: two graphs over the same parameters.
-pub fn training(model: &Model, task: &Task, update: Arc<dyn Update>, weight_decay: f32, device: &Device) -> Result<Program> {
+pub fn training(
+    model: &Model,
+    task: &Task,
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    device: &Device,
+) -> Result<Program> {
     let graphs = vec![train_graph(model, task)?, eval_graph(model, task)?];
     let group = ParameterGroup { rate: 1.0, weight_decay };
     let groups = vec![group; graphs[TRAIN].parameters().len()];
