@@ -5,10 +5,13 @@ mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
+mod matrix;
 mod pool;
 mod product;
 mod reduction;
 mod sample;
+mod sample_norm;
+mod sample_norm_host;
 mod unary;
 mod window;
 
@@ -64,6 +67,8 @@ pub mod snippets {
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
+    /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
+    pub const SAMPLE_NORM: &str = include_str!("../../shaders/shared/sample_norm.wgsl");
     /// Sums over a workgroup.
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }
@@ -105,7 +110,11 @@ operators! {
     fill,
     flatten,
     gelu,
+    group_norm,
     hardswish,
+    instance_norm,
+    layer_norm,
+    layer_norm2d,
     leaky_relu,
     linear,
     matmul,
