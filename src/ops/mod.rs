@@ -1,6 +1,7 @@
 //! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
 //! the registry from which tests, documentation and `wgrad selftest` are derived.
 
+mod average;
 mod binary;
 mod gemm_tile;
 mod layer;
@@ -54,6 +55,8 @@ pub mod snippets {
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
+    /// Bindings and entry points of averaging pools.
+    pub const AVERAGE: &str = include_str!("../../shaders/shared/average.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Sums over a workgroup.
@@ -85,10 +88,13 @@ macro_rules! operators {
 
 operators! {
     accuracy,
+    adaptive_avg_pool2d,
     add,
+    avg_pool2d,
     conv2d,
     cross_entropy,
     fill,
+    global_avg_pool2d,
     max_pool2d,
     mul,
     relu,
