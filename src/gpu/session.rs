@@ -6,7 +6,7 @@ use super::pipelines::{Pipeline, Spawner, key};
 use super::readback::Readback;
 use crate::error::Result;
 use crate::graph::Step;
-use crate::plan::{Command, Control, Data, Memory, PageList, PageSet, Place, Plan, Program, StepReport};
+use crate::plan::{Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport};
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
@@ -40,17 +40,6 @@ struct InFlight {
     graph: usize,
     step: u64,
     readback: Readback,
-}
-
-/// A finished run.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// Which graph was run.
-    pub graph: usize,
-    /// The report, if the run was a training step.
-    pub report: Option<StepReport>,
-    /// The graph's outputs in physical order, if it was not.
-    pub outputs: HashMap<String, Vec<f32>>,
 }
 
 impl Session {

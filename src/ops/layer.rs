@@ -20,24 +20,56 @@ pub fn parse_layer<L: Layer + DeserializeOwned + 'static>(
     table: toml::Table,
 ) -> Result<Box<dyn Layer>, String> {
     check_arguments::<L>(&table)?;
-    match L::deserialize(table) {
+    match L::deserialize(table.clone()) {
         Ok(layer) => Ok(Box::new(layer)),
-        Err(error) => Err(error.message().trim().replace('\n', ": ")),
+        Err(error) => Err(explain(&table, &error)),
+    }
+}
+
+/// `out_channels is 3.5; expected an integer of at least 0`
+fn explain(table: &toml::Table, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', ", ");
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return format!("needs the argument \"{name}\"");
+    }
+    // The argument's name is in the second line of what the error displays, and nowhere else.
+    let text = error.to_string();
+    let keys = text.trim_end().rsplit_once("in `").map_or("", |(_, keys)| keys);
+    let name = keys.trim_end_matches('`').split('.').next().unwrap_or_default();
+    let Some(value) = table.get(name) else { return message };
+    let mut value = value.to_string();
+    if value.chars().count() > 40 {
+        value = value.chars().take(40).chain("...".chars()).collect();
+    }
+    let expected = match message.split_once(", expected ") {
+        Some((_, expected)) => Some(expected),
+        None => message.strip_prefix("expected "),
+    };
+    match expected {
+        Some("usize" | "u32" | "u64") => format!("{name} is {value}; expected an integer of at least 0"),
+        Some("f32" | "f64") => format!("{name} is {value}; expected a number"),
+        Some(expected) => format!("{name} is {value}; expected {expected}"),
+        None => format!("{name} is {value}; {message}"),
     }
 }
 
 /// Refuses arguments that `L` does not have, and suggests the nearest that it has.
 fn check_arguments<L: DeserializeOwned>(table: &toml::Table) -> Result<(), String> {
     let known = fields_of::<L>();
-    for name in table.keys().filter(|name| !known.contains(&name.as_str())) {
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None if known.is_empty() => "it takes none".to_string(),
-            None => format!("it takes {}", known.join(", ")),
-        };
-        return Err(format!("has no argument \"{name}\"; {hint}"));
+    match table.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(unknown_argument(name, known)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// `has no argument "stridde"; did you mean "stride"?`
+pub(crate) fn unknown_argument(name: &str, known: &[&str]) -> String {
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None if known.is_empty() => "it takes none".to_string(),
+        None => format!("it takes {}", known.join(", ")),
+    };
+    format!("has no argument \"{name}\"; {hint}")
 }
 
 /// The names of a struct's fields, as serde sees them.

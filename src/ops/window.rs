@@ -11,7 +11,7 @@ pub struct Pair {
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an integer or [h, w]")]
+#[serde(untagged, expecting = "expected an integer or [h, w]")]
 enum PairForm {
     Both(usize),
     Each([usize; 2]),
@@ -58,7 +58,7 @@ impl Pair {
 
 /// Padding of a convolution: zeros on both sides, or `"same"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an integer, [h, w] or \"same\"")]
+#[serde(untagged, expecting = "expected an integer, [h, w] or \"same\"")]
 pub enum Padding {
     /// As many zeros on both sides.
     Explicit(Pair),

@@ -6,9 +6,9 @@ use crate::graph::{Real, Scalar, Update, UpdatePage};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Decay of the running averages of the gradient and of its square.
-    pub betas: [f32; 2],
+    pub betas: [f64; 2],
     /// Added to the denominator.
-    pub eps: f32,
+    pub eps: f64,
     /// Whether the weight decays by itself (AdamW) rather than through the gradient.
     pub decoupled: bool,
 }
@@ -25,19 +25,18 @@ impl Update for Adam {
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
         let [beta1, beta2] = self.betas;
         vec![
-            ("beta1", beta1.into()),
-            ("beta2", beta2.into()),
-            ("rest1", ((1.0 - f64::from(beta1)) as f32).into()),
-            ("rest2", ((1.0 - f64::from(beta2)) as f32).into()),
-            ("eps", self.eps.into()),
+            ("beta1", (beta1 as f32).into()),
+            ("beta2", (beta2 as f32).into()),
+            ("rest1", ((1.0 - beta1) as f32).into()),
+            ("rest2", ((1.0 - beta2) as f32).into()),
+            ("eps", (self.eps as f32).into()),
             ("decoupled", self.decoupled.into()),
         ]
     }
 
     /// The bias corrections 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
     fn step_numbers(&self, step: u32) -> [f32; 4] {
-        let [beta1, beta2] = self.betas.map(f64::from);
-        let t = f64::from(step);
+        let ([beta1, beta2], t) = (self.betas, f64::from(step));
         [(1.0 / (1.0 - beta1.powf(t))) as f32, (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32, 0.0, 0.0]
     }
 
@@ -56,10 +55,11 @@ impl Adam {
         let number = |value: f32| T::of(f64::from(value));
         let rate = number(page.step.learning_rate) * number(page.group.rate);
         let decay = number(page.group.weight_decay);
-        let [beta1, beta2] = self.betas.map(number);
-        let [rest1, rest2] = self.betas.map(|beta| T::of(1.0 - f64::from(beta)));
+        let [beta1, beta2] = self.betas.map(T::of);
+        // From f64: 1 - 0.999 in f32 is off by 1e-5 of itself.
+        let [rest1, rest2] = self.betas.map(|beta| T::of(1.0 - beta));
         let [correct1, correct2, ..] = page.step.optimizer.map(number);
-        let eps = number(self.eps);
+        let eps = T::of(self.eps);
         let mut slots = page.slots.into_iter();
         let (Some(averages), Some(squares)) = (slots.next(), slots.next()) else { return };
         let state = averages.iter_mut().zip(squares);

@@ -1,10 +1,12 @@
 //! Optimizers: one elementwise pass over pages of parameters. And the passes around it: gradient norm and halt flag,
-//! running statistics.
+//! running statistics. And the learning rates of a run.
 
 mod adam;
+mod schedule;
 mod sgd;
 
 pub use adam::Adam;
+pub use schedule::{Curve, Schedule};
 pub use sgd::Sgd;
 
 use crate::ops::Shader;

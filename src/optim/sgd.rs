@@ -6,9 +6,9 @@ use crate::graph::{Real, Scalar, Update, UpdatePage};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Factor on the running gradient.
-    pub momentum: f32,
+    pub momentum: f64,
     /// How much of the new gradient is left out of the running one.
-    pub dampening: f32,
+    pub dampening: f64,
     /// Whether to look ahead by the running gradient.
     pub nesterov: bool,
 }
@@ -23,12 +23,12 @@ impl Update for Sgd {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        vec![("momentum", self.momentum.into()), ("nesterov", self.nesterov.into())]
+        vec![("momentum", (self.momentum as f32).into()), ("nesterov", self.nesterov.into())]
     }
 
     /// The first step takes the whole gradient into the running one, as PyTorch does.
     fn step_numbers(&self, step: u32) -> [f32; 4] {
-        [if step == 1 { 1.0 } else { 1.0 - self.dampening }, 0.0, 0.0, 0.0]
+        [if step == 1 { 1.0 } else { (1.0 - self.dampening) as f32 }, 0.0, 0.0, 0.0]
     }
 
     fn update_f32(&self, page: UpdatePage<'_, f32>) {
@@ -46,7 +46,7 @@ impl Sgd {
         let number = |value: f32| T::of(f64::from(value));
         let rate = number(page.step.learning_rate) * number(page.group.rate);
         let decay = number(page.group.weight_decay);
-        let (momentum, share) = (number(self.momentum), number(page.step.optimizer[0]));
+        let (momentum, share) = (T::of(self.momentum), number(page.step.optimizer[0]));
         let running = page.slots.into_iter().flatten();
         for ((w, grad), m) in page.parameters.iter_mut().zip(page.gradients).zip(running) {
             let g = page.clip * *grad + decay * *w;

@@ -1,0 +1,139 @@
+//! Learning rates over a run, equal to `torch.optim.lr_scheduler`'s step by step.
+
+use std::f64::consts::PI;
+
+/// The learning rate of every step of a run: a linear warmup, then a [`Curve`].
+///
+/// All lengths are in steps (optimizer updates), not in epochs, and the curve spans the whole run: `step_size` and
+/// `milestones` count steps, a cosine reaches its end with the last step. Momentum is never cycled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// The learning rate: where the curve starts, or a one-cycle's maximum.
+    pub lr: f64,
+    /// Steps of warmup: step `t` of them has the rate `lr (t + 1) / warmup_steps`. The curve starts after them, with
+    /// its own count of steps, and has the rest of the run (`SequentialLR` of a `LinearLR` and the curve).
+    pub warmup_steps: u64,
+    /// The shape of the rest of the run.
+    pub curve: Curve,
+}
+
+/// How the learning rate changes after the warmup.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Curve {
+    /// Always the same.
+    Constant,
+    /// `StepLR`: times `gamma` after every `step_size` steps.
+    Step {
+        /// Steps between two decays, at least 1.
+        step_size: u64,
+        /// Factor of one decay.
+        gamma: f64,
+    },
+    /// `MultiStepLR`: times `gamma` at each milestone.
+    MultiStep {
+        /// Steps done before each decay, increasing.
+        milestones: Vec<u64>,
+        /// Factor of one decay.
+        gamma: f64,
+    },
+    /// `ExponentialLR`: times `gamma` after every step.
+    Exponential {
+        /// Factor of one step.
+        gamma: f64,
+    },
+    /// `CosineAnnealingLR` with `T_max` the run's length: half a cosine from `lr` to `min_lr`.
+    Cosine {
+        /// The rate that the last step approaches (`eta_min`).
+        min_lr: f64,
+    },
+    /// `OneCycleLR` with `anneal_strategy="cos"`, two phases and `cycle_momentum=False`: from `lr / div_factor` up to
+    /// `lr`, then down to `lr / div_factor / final_div_factor`.
+    OneCycle {
+        /// Part of the run in which the rate rises, in 0..=1.
+        pct_start: f64,
+        /// `lr` over the first rate.
+        div_factor: f64,
+        /// The first rate over the last.
+        final_div_factor: f64,
+    },
+}
+
+impl Schedule {
+    /// The learning rate of the step that comes after `step` others, in a run of `total_steps`.
+    pub fn learning_rate(&self, step: u64, total_steps: u64) -> f64 {
+        if step < self.warmup_steps {
+            return self.lr * ((step + 1) as f64 / self.warmup_steps as f64);
+        }
+        self.curve.rate(self.lr, step - self.warmup_steps, total_steps.saturating_sub(self.warmup_steps))
+    }
+}
+
+impl Curve {
+    fn rate(&self, lr: f64, step: u64, total_steps: u64) -> f64 {
+        match self {
+            Curve::Constant => lr,
+            Curve::Step { step_size, gamma } => lr * power(*gamma, step / step_size),
+            Curve::MultiStep { milestones, gamma } => {
+                let passed = milestones.iter().filter(|&&milestone| milestone <= step).count();
+                lr * power(*gamma, passed as u64)
+            }
+            Curve::Exponential { gamma } => lr * power(*gamma, step),
+            Curve::Cosine { min_lr } => anneal(lr, *min_lr, step as f64 / total_steps.max(1) as f64),
+            Curve::OneCycle { pct_start, div_factor, final_div_factor } => {
+                let first = lr / div_factor;
+                let last = first / final_div_factor;
+                // Both ends are where PyTorch puts them, though the top then may lie between two steps.
+                let (step, top) = (step as f64, pct_start * total_steps as f64 - 1.0);
+                if step <= top {
+                    anneal(first, lr, part(step, top))
+                } else {
+                    let end = total_steps as f64 - 1.0;
+                    anneal(lr, last, part(step - top, end - top))
+                }
+            }
+        }
+    }
+}
+
+fn power(gamma: f64, exponent: u64) -> f64 {
+    gamma.powf(exponent as f64)
+}
+
+/// From `start` to `end` along half a cosine, `done` in 0..=1.
+fn anneal(start: f64, end: f64, done: f64) -> f64 {
+    end + (start - end) * (1.0 + (PI * done).cos()) / 2.0
+}
+
+/// `step / len`; a phase of no length is over. (PyTorch divides by zero there.)
+fn part(step: f64, len: f64) -> f64 {
+    if len > 0.0 { step / len } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_too_short_for_a_phase_have_finite_rates() {
+        for pct_start in [0.0, 0.1, 0.5, 1.0] {
+            let curve = Curve::OneCycle { pct_start, div_factor: 25.0, final_div_factor: 1e4 };
+            let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve };
+            for total in 1..=12 {
+                for step in 0..total {
+                    let rate = schedule.learning_rate(step, total);
+                    assert!((0.0..=0.1 + 1e-12).contains(&rate), "{pct_start} {step}/{total}: {rate}");
+                }
+            }
+        }
+        let schedule = Schedule { lr: 0.1, warmup_steps: 3, curve: Curve::Cosine { min_lr: 0.0 } };
+        assert_eq!(schedule.learning_rate(3, 3), 0.1);
+    }
+
+    #[test]
+    fn a_rise_over_the_whole_run_ends_at_the_top() {
+        let curve = Curve::OneCycle { pct_start: 1.0, div_factor: 25.0, final_div_factor: 1e4 };
+        let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve };
+        assert_eq!(schedule.learning_rate(0, 10), 0.1 / 25.0);
+        assert!((schedule.learning_rate(9, 10) - 0.1).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,19 @@
+//! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
+
+mod checkpoint;
+mod device;
+mod evaluation;
+pub mod files;
+pub mod metrics;
+pub mod program;
+mod run;
+mod session;
+mod trainer;
+pub mod weights;
+
+pub use checkpoint::{Checkpoint, Progress, Totals};
+pub use device::{Device, DeviceChoice, Environment, in_parallel};
+pub use evaluation::{ClassRow, Evaluation, Evaluator};
+pub use run::{Run, RunModel};
+pub use session::Session;
+pub use trainer::{Length, Observer, Settings, StepEvent, Trainer};
