@@ -6,7 +6,9 @@ use super::pipelines::{Pipeline, Spawner, key};
 use super::readback::Readback;
 use crate::error::Result;
 use crate::graph::Step;
-use crate::plan::{Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport};
+use crate::plan::{
+    Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport,
+};
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
