@@ -77,6 +77,15 @@ impl Session {
         }
     }
 
+    /// Each dispatch of a graph by itself, with its time in milliseconds; empty on the CPU.
+    pub async fn profile(&mut self, graph: usize) -> Result<Vec<(String, f64)>> {
+        let began = std::time::Instant::now();
+        match self {
+            Session::Gpu(session) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
+            Session::Cpu(..) => Ok(vec![]),
+        }
+    }
+
     /// Bytes of all buffers on a GPU.
     pub fn device_bytes(&self) -> Option<u64> {
         match self {
