@@ -146,7 +146,9 @@ impl Session {
     pub async fn profile(&mut self, graph: usize, clock: &dyn Fn() -> f64) -> Result<Vec<(String, f64)>> {
         let plan = &self.plans[graph];
         let labels = plan.plan.commands.iter().map(|command| match command {
-            Command::Dispatch { label, dispatch } => format!("{label} ({}.{})", dispatch.shader, dispatch.entry),
+            Command::Dispatch { label, dispatch } => {
+                format!("{label} ({}.{})", dispatch.shader, dispatch.entry)
+            }
             Command::Copy { .. } => "copy".to_string(),
         });
         let mut times = vec![];
@@ -158,7 +160,10 @@ impl Session {
             let wait = wgpu::PollType::Wait { submission_index, timeout: None };
             let polled = self.gpu.device.poll(wait);
             self.gpu.check()?;
-            polled.map_err(|error| Error::Device { device: self.gpu.name.clone(), message: error.to_string() })?;
+            polled.map_err(|error| Error::Device {
+                device: self.gpu.name.clone(),
+                message: error.to_string(),
+            })?;
             times.push((label, clock() - began));
         }
         Ok(times)
