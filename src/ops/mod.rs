@@ -1,11 +1,13 @@
 //! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
 //! the registry from which tests, documentation and `wgrad selftest` are derived.
 
+mod average;
 mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
 mod matrix;
+mod pointwise_loss;
 mod pool;
 mod product;
 mod reduction;
@@ -65,6 +67,10 @@ pub mod snippets {
     pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
+    /// Bindings and entry points of averaging pools.
+    pub const AVERAGE: &str = include_str!("../../shaders/shared/average.wgsl");
+    /// Bindings and entry points of losses that are means of a function of input and target; needs `REDUCE`.
+    pub const POINTWISE_LOSS: &str = include_str!("../../shaders/shared/pointwise_loss.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
@@ -98,8 +104,11 @@ macro_rules! operators {
 
 operators! {
     accuracy,
+    adaptive_avg_pool2d,
     add,
+    avg_pool2d,
     batch_norm,
+    bce_with_logits,
     concat,
     conv2d,
     cross_entropy,
@@ -111,6 +120,7 @@ operators! {
     flatten,
     gelu,
     group_norm,
+    global_avg_pool2d,
     hardswish,
     instance_norm,
     layer_norm,
@@ -119,10 +129,12 @@ operators! {
     linear,
     matmul,
     max_pool2d,
+    mse,
     mul,
     relu,
     sigmoid,
     silu,
+    smooth_l1,
     softplus,
     sum_to,
     tanh,

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use wgrad::cpu::{Element, Session};
-use wgrad::graph::{Graph, Mode, Value};
+use wgrad::graph::{Graph, Mode, TensorDesc, Value};
 use wgrad::ops;
+use wgrad::ops::bce_with_logits::BceWithLogits;
+use wgrad::ops::cross_entropy::CrossEntropy;
+use wgrad::ops::mse::Mse;
+use wgrad::ops::smooth_l1::SmoothL1;
 use wgrad::plan::{PageList, Program};
 
 use super::golden::{Golden, Tensor, files, fill, run};
@@ -61,13 +65,16 @@ fn check<T: Element>(case: &Case, tensors: &BTreeMap<String, Tensor>) -> Result<
     let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
     fill(parameters, session.pages_mut(PageList::Parameters), tensors, "param.")?;
     fill(statistics, session.pages_mut(PageList::Statistics), tensors, "state.")?;
-    let inputs: Vec<(&str, &Tensor)> = case
+    let mut inputs: Vec<(&str, &Tensor)> = case
         .inputs
         .iter()
         .map(|name| name.as_str())
         .chain(["grad_output"])
         .map(|name| (name, &tensors[name]))
         .collect();
+    let weight = weight(case);
+    let weight_name = WEIGHTS.into_iter().find(|name| case.args.contains_key(*name));
+    inputs.extend(weight_name.zip(weight.as_ref()));
     run(&mut session, &inputs);
     for (name, want) in tensors.iter().filter(|(name, _)| name.starts_with("want.")) {
         let got = match name.strip_prefix("want.state.") {
@@ -118,6 +125,9 @@ fn apply(case: &Case, graph: &mut Graph, inputs: &[Value]) -> Result<Value, Stri
     let applied = match (case.op.as_str(), operator.layer) {
         ("add", _) => graph.apply1(ops::add::Add::default(), inputs),
         ("mul", _) => graph.apply1(ops::mul::Mul::default(), inputs),
+        ("cross_entropy" | "mse" | "bce_with_logits" | "smooth_l1", _) => {
+            return apply_loss(case, graph, inputs);
+        }
         (_, Some(parse)) => {
             let arguments = toml::Table::try_from(&case.args).map_err(|error| error.to_string())?;
             parse(arguments)?.build(graph, inputs[0])
@@ -125,6 +135,44 @@ fn apply(case: &Case, graph: &mut Graph, inputs: &[Value]) -> Result<Value, Stri
         (name, None) => return Err(format!("this test does not know how to build {name}")),
     };
     applied.map_err(|error| error.to_string())
+}
+
+/// A loss, with the weights among its arguments as an input.
+fn apply_loss(case: &Case, graph: &mut Graph, inputs: &[Value]) -> Result<Value, String> {
+    let mut arguments = case.args.clone();
+    let mut inputs = inputs.to_vec();
+    for name in WEIGHTS {
+        if arguments.remove(name).is_some() {
+            let weight = weight(case).ok_or(format!("{name} must be a list of numbers"))?;
+            inputs.push(graph.input(name, weight.desc));
+        }
+    }
+    let beta = arguments.get("beta").and_then(|beta| beta.as_f64()).unwrap_or(1.0) as f32;
+    let reduction = match arguments.get("reduction") {
+        Some(reduction) => serde_json::from_value(reduction.clone()).map_err(|error| error.to_string())?,
+        None => ops::Reduction::Mean,
+    };
+    let applied = match case.op.as_str() {
+        "cross_entropy" => {
+            let arguments = serde_json::Value::Object(arguments);
+            let op: CrossEntropy = serde_json::from_value(arguments).map_err(|error| error.to_string())?;
+            graph.apply(op, &inputs)
+        }
+        "mse" => graph.apply(Mse::default().reduction(reduction), &inputs),
+        "smooth_l1" => graph.apply(SmoothL1::new(beta).reduction(reduction), &inputs),
+        _ => graph.apply(BceWithLogits::default().reduction(reduction), &inputs),
+    };
+    Ok(applied.map_err(|error| error.to_string())?[0])
+}
+
+/// The arguments of losses that are tensors.
+const WEIGHTS: [&str; 2] = ["weight", "pos_weight"];
+
+/// The weights among a case's arguments.
+fn weight(case: &Case) -> Option<Tensor> {
+    let numbers = WEIGHTS.iter().find_map(|name| case.args.get(*name))?.as_array()?;
+    let floats: Vec<f32> = numbers.iter().filter_map(|number| Some(number.as_f64()? as f32)).collect();
+    Some(Tensor { desc: TensorDesc::f32([floats.len()]), floats, ints: vec![] })
 }
 
 /// A running statistic after the step.
