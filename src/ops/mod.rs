@@ -5,8 +5,8 @@ mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
-mod product;
 mod pool;
+mod product;
 mod reduction;
 mod sample;
 mod unary;
@@ -95,8 +95,8 @@ macro_rules! operators {
 operators! {
     accuracy,
     add,
-    concat,
     batch_norm,
+    concat,
     conv2d,
     cross_entropy,
     drop_path,

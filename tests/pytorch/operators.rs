@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use wgrad::cpu::{Element, Session};
-use wgrad::graph::{Graph, Mode, Value};
-use wgrad::ops;
+use wgrad::graph::{Graph, Mode, TensorDesc, Value};
+use wgrad::ops::{self, cross_entropy::CrossEntropy};
 use wgrad::plan::{PageList, Program};
 
 use super::golden::{Golden, Tensor, files, fill, run};
 
 /// One line of `scripts/golden_operators.py`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Case {
     id: String,
     op: String,
@@ -55,6 +56,7 @@ fn case_tensors(file: &Golden, id: &str) -> BTreeMap<String, Tensor> {
 }
 
 fn check<T: Element>(case: &Case, tensors: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    let (case, tensors) = &with_arrays_as_inputs(case, tensors);
     let program = Program::new(vec![build(case, tensors)?], None, 128 << 20).map_err(|e| e.to_string())?;
     let program = Arc::new(program);
     let mut session = Session::<T>::new(program.clone()).poisoned();
@@ -116,15 +118,34 @@ fn build(case: &Case, tensors: &BTreeMap<String, Tensor>) -> Result<Graph, Strin
 fn apply(case: &Case, graph: &mut Graph, inputs: &[Value]) -> Result<Value, String> {
     let operator = ops::registry().iter().find(|operator| operator.name == case.op).unwrap();
     let applied = match (case.op.as_str(), operator.layer) {
-        ("add", _) => graph.apply1(ops::add::Add::default(), inputs),
-        ("mul", _) => graph.apply1(ops::mul::Mul::default(), inputs),
-        (_, Some(parse)) => {
-            let arguments = toml::Table::try_from(&case.args).map_err(|error| error.to_string())?;
-            parse(arguments)?.build(graph, inputs[0])
-        }
+        ("add", _) => graph.apply(ops::add::Add::default(), inputs),
+        ("concat", _) => graph.apply(ops::concat::Concat, inputs),
+        ("cross_entropy", _) => graph.apply(arguments::<CrossEntropy>(case)?, inputs),
+        ("mul", _) => graph.apply(ops::mul::Mul::default(), inputs),
+        (_, Some(parse)) => parse(arguments(case)?)?.build(graph, inputs[0]).map(|value| vec![value]),
         (name, None) => return Err(format!("this test does not know how to build {name}")),
     };
-    applied.map_err(|error| error.to_string())
+    applied.map(|outputs| outputs[0]).map_err(|error| error.to_string())
+}
+
+fn arguments<T: DeserializeOwned>(case: &Case) -> Result<T, String> {
+    serde_json::from_value(case.args.clone().into()).map_err(|error| error.to_string())
+}
+
+/// Class weights are arguments in PyTorch and inputs here.
+fn with_arrays_as_inputs(
+    case: &Case,
+    tensors: &BTreeMap<String, Tensor>,
+) -> (Case, BTreeMap<String, Tensor>) {
+    let (mut case, mut tensors) = (case.clone(), tensors.clone());
+    for name in ["weight", "pos_weight"] {
+        let Some(values) = case.args.remove(name) else { continue };
+        let floats: Vec<f32> = serde_json::from_value(values).unwrap();
+        let desc = TensorDesc::f32([floats.len()]);
+        tensors.insert(name.to_string(), Tensor { desc, floats, ints: vec![] });
+        case.inputs.push(name.to_string());
+    }
+    (case, tensors)
 }
 
 /// A running statistic after the step.
