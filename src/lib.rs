@@ -13,5 +13,6 @@ pub mod optim;
 pub mod plan;
 pub mod selftest;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};

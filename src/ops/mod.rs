@@ -1,6 +1,7 @@
 //! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
 //! the registry from which tests, documentation and `wgrad selftest` are derived.
 
+mod average;
 mod binary;
 mod gemm_tile;
 mod layer;
@@ -63,6 +64,8 @@ pub mod snippets {
     pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
+    /// Bindings and entry points of averaging pools.
+    pub const AVERAGE: &str = include_str!("../../shaders/shared/average.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Sums over a workgroup.
@@ -94,7 +97,9 @@ macro_rules! operators {
 
 operators! {
     accuracy,
+    adaptive_avg_pool2d,
     add,
+    avg_pool2d,
     batch_norm,
     concat,
     conv2d,
@@ -104,6 +109,7 @@ operators! {
     dropout2d,
     elu,
     fill,
+    global_avg_pool2d,
     flatten,
     gelu,
     hardswish,

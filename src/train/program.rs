@@ -1,3 +1,5 @@
+//! Programs that train and evaluate a classifier.
+
 use std::sync::Arc;
 
 use super::device::Device;
@@ -5,8 +7,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
-use crate::ops::cross_entropy::{CrossEntropy, Reduction};
-use crate::ops::gradients;
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::{Reduction, gradients};
 use crate::plan::{Optimizer, Program};
 
 /// The training graph's place in a training program.
