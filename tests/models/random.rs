@@ -201,8 +201,14 @@ fn damaged() -> impl Strategy<Value = String> {
     })
 }
 
+/// 2,000 cases, or as many as the variable `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 2000, ..config } }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_text_is_a_model_or_an_error(text in "\\PC*") {
