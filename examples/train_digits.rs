@@ -7,7 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use wgrad::data::{DataSource, Dataset, Normalization};
 use wgrad::models::{Model, Sequential};
-use wgrad::ops::{batch_norm::BatchNorm, conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d, relu::Relu};
+use wgrad::ops::{
+    batch_norm::BatchNorm, conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d,
+    relu::Relu,
+};
 use wgrad::optim::{Adam, Curve, Schedule};
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, StepEvent, Trainer};
@@ -19,7 +22,9 @@ impl Observer for Printer {
 
     fn epoch(&mut self, line: &EpochLine, images_per_second: f64) {
         let EpochLine { epoch, train_loss, test_accuracy, .. } = line;
-        println!("epoch {epoch}: loss {train_loss:.4}, test accuracy {test_accuracy:.4}, {images_per_second:.0} img/s");
+        println!(
+            "epoch {epoch}: loss {train_loss:.4}, test accuracy {test_accuracy:.4}, {images_per_second:.0} img/s"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 
 // Functions that WGSL lacks, or that it lets drivers compute too coarsely: polynomials fitted to an error of about an
-// ulp, and one exponential that is only asked for what cannot overflow. A NaN passes through all of them.
+// ulp, and one exponential that is only asked for what cannot overflow. A NaN passes through all of them. The errors
+// given were measured on lavapipe, at 200,000 points in -30..30; its exp adds to them (1e-7 near 0, 2e-6 at -29).
 
 // exp(x) for x <= 0, exactly 0 below the smallest normal number: some drivers clamp there, and -inf * 0 is to be NaN.
 fn exp_negative(x: f32) -> f32 {
@@ -19,7 +20,7 @@ fn sigmoid_complement(x: f32) -> f32 {
     return select(1.0, e, x >= 0.0) / (1.0 + e);
 }
 
-// exp(x) - 1 for x <= 0; relative error below 1.5e-7.
+// exp(x) - 1 for x <= 0; relative error below 3e-7.
 fn expm1_negative(x: f32) -> f32 {
     var p = 0.00112592208;
     p = fma(p, x, 0.00819329452);
@@ -29,7 +30,7 @@ fn expm1_negative(x: f32) -> f32 {
     return select(fma(p, x * x, x), exp_negative(x) - 1.0, x < -0.5);
 }
 
-// log(1 + x) for x in 0..1, as 2 atanh(x / (2 + x)); relative error below 2e-7.
+// log(1 + x) for x in 0..1, as 2 atanh(x / (2 + x)); relative error below 2e-7 by itself.
 fn log1p_unit(x: f32) -> f32 {
     let s = x / (2.0 + x);
     let z = s * s;
@@ -40,7 +41,7 @@ fn log1p_unit(x: f32) -> f32 {
     return fma(p * z, s, 2.0 * s);
 }
 
-// tanh(x); relative error below 1.5e-7, near 0 too.
+// tanh(x); relative error below 3e-7, near 0 too.
 fn accurate_tanh(x: f32) -> f32 {
     let z = x * x;
     var p = 0.0164587442;
@@ -58,7 +59,7 @@ fn sech_squared(x: f32) -> f32 {
     return 4.0 * e / ((1.0 + e) * (1.0 + e));
 }
 
-// The error function; absolute error below 1e-7.
+// The error function; absolute error below 1e-7 by itself, and GELU by it as accurate as by libm's.
 fn erf(x: f32) -> f32 {
     let z = x * x;
     var p = -0.000594314246;

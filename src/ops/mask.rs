@@ -113,10 +113,10 @@ impl<D: Dropping> Mask<D> {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let (input, sizes) = (inputs[0].real, Sizes::of(inputs[0].shape()));
         let (channels, pixels) = (sizes.channels as usize, sizes.pixels as usize);
-        let stream = stream(context.step, context.name);
+        let (stream, base) = (stream(context.step, context.name), context.step.sample_base);
+        let (p, scale) = (self.dropping.p(), self.scale());
         let draw = |n: usize, pixel: usize, mask: &mut [T]| {
-            let (n, p, scale) =
-                (context.step.sample_base.wrapping_add(n as u32), self.dropping.p(), self.scale());
+            let n = base.wrapping_add(n as u32);
             for (c, mask) in (0..).zip(mask) {
                 let unit = D::unit(sizes, n, c, pixel as u32);
                 *mask = if uniform(stream, unit) >= p { scale } else { T::zero() };
@@ -129,7 +129,7 @@ impl<D: Dropping> Mask<D> {
                 let input = input[chunk * rows * channels..].chunks_exact(channels);
                 for (i, (output, input)) in output.chunks_exact_mut(channels).zip(input).enumerate() {
                     let row = chunk * rows + i;
-                    if D::PER_PIXEL || i == 0 || row % pixels == 0 {
+                    if D::PER_PIXEL || i == 0 || row.is_multiple_of(pixels) {
                         draw(row / pixels, row % pixels, mask);
                     }
                     // A product, not a choice of 0: a dropped NaN stays a NaN, as in PyTorch.

@@ -66,10 +66,12 @@ impl Checkpoint {
     pub fn write(&self, run: &Path) -> Result<()> {
         let mut file = TensorFile { tensors: self.model.clone(), ..Default::default() };
         for (slot, tensors) in &self.optimizer {
-            let named = tensors.iter().map(|(name, tensor)| (format!("optimizer.{slot}.{name}"), tensor.clone()));
+            let named =
+                tensors.iter().map(|(name, tensor)| (format!("optimizer.{slot}.{name}"), tensor.clone()));
             file.tensors.extend(named);
         }
-        let progress = serde_json::to_string(&self.progress).map_err(|error| Error::file(run, error.to_string()))?;
+        let progress =
+            serde_json::to_string(&self.progress).map_err(|error| Error::file(run, error.to_string()))?;
         file.metadata.insert(KEY.to_string(), progress);
         let [current, previous] = paths(run);
         let next = run.join("checkpoint.next.safetensors");
@@ -84,13 +86,15 @@ impl Checkpoint {
     pub fn read(run: &Path, slots: &[&str]) -> Result<(Checkpoint, Option<String>)> {
         let [current, previous] = paths(run);
         if !current.exists() && !previous.exists() {
-            return Err(Error::file(run, "has no checkpoint; the run ended before its first one: start it again"));
+            return Err(Error::file(
+                run,
+                "has no checkpoint; the run ended before its first one: start it again",
+            ));
         }
         match Checkpoint::read_file(&current, slots) {
             Ok(checkpoint) => Ok((checkpoint, None)),
-            Err(error) if previous.exists() => {
-                Checkpoint::read_file(&previous, slots).map(|checkpoint| (checkpoint, Some(error.to_string())))
-            }
+            Err(error) if previous.exists() => Checkpoint::read_file(&previous, slots)
+                .map(|checkpoint| (checkpoint, Some(error.to_string()))),
             Err(error) => Err(error),
         }
     }
@@ -120,18 +124,26 @@ impl Checkpoint {
             match self.model.get(name) {
                 Some(tensor) if tensor.shape == *shape => {}
                 Some(tensor) => {
-                    let message = format!("has a checkpoint with \"{name}\" as {}, the model needs {shape}", tensor.shape);
+                    let message = format!(
+                        "has a checkpoint with \"{name}\" as {}, the model needs {shape}",
+                        tensor.shape
+                    );
                     return Err(Error::file(run, message));
                 }
                 None => return Err(Error::file(run, format!("has a checkpoint without \"{name}\""))),
             }
         }
         for (slot, tensors) in &self.optimizer {
-            let incomplete = pages.parameters.tensors().iter().find(|(name, shape, _)| {
-                tensors.get(name).is_none_or(|tensor| tensor.shape != *shape)
-            });
+            let incomplete = pages
+                .parameters
+                .tensors()
+                .iter()
+                .find(|(name, shape, _)| tensors.get(name).is_none_or(|tensor| tensor.shape != *shape));
             if let Some((name, ..)) = incomplete {
-                return Err(Error::file(run, format!("has a checkpoint without the optimizer's {slot} of \"{name}\"")));
+                return Err(Error::file(
+                    run,
+                    format!("has a checkpoint without the optimizer's {slot} of \"{name}\""),
+                ));
             }
         }
         Ok(())

@@ -147,7 +147,8 @@ fn unknown(choice: &DeviceChoice, found: &[Adapter]) -> Error {
     if found.is_empty() {
         return no_adapter();
     }
-    let names: Vec<String> = found.iter().map(|adapter| format!("{} ({})", adapter.index, adapter.name)).collect();
+    let names: Vec<String> =
+        found.iter().map(|adapter| format!("{} ({})", adapter.index, adapter.name)).collect();
     Error::NoDevice(format!("no device \"{choice}\"; there are: cpu, {}", names.join(", ")))
 }
 

@@ -81,7 +81,8 @@ impl Evaluator<'_> {
         let mut counts = VecDeque::new();
         for batch in Loader::spawn(split, options)? {
             let batch = batch?;
-            let inputs = [("images", Data::Real(&batch.images[..])), ("labels", Data::Int(&batch.labels[..]))];
+            let inputs =
+                [("images", Data::Real(&batch.images[..])), ("labels", Data::Int(&batch.labels[..]))];
             self.session.submit(self.graph, &inputs, &Step::default())?;
             counts.push_back(batch.count);
             self.take(2, &mut counts, &mut sums).await?;
@@ -102,7 +103,12 @@ impl Evaluator<'_> {
     }
 
     /// Takes finished batches until at most `leave` are in flight.
-    async fn take(&mut self, leave: usize, counts: &mut VecDeque<usize>, sums: &mut Evaluation) -> Result<()> {
+    async fn take(
+        &mut self,
+        leave: usize,
+        counts: &mut VecDeque<usize>,
+        sums: &mut Evaluation,
+    ) -> Result<()> {
         while let Some(finished) = self.session.collect(leave).await? {
             let count = counts.pop_front().unwrap_or(0);
             let output = |name: &str| finished.outputs.get(name).map_or(&[][..], Vec::as_slice);

@@ -69,13 +69,15 @@ impl Metrics {
             let kept: Vec<&str> = text.lines().filter(|line| is_kept(line, step, epochs)).collect();
             files::write_atomic(&path, |file| kept.iter().try_for_each(|line| writeln!(file, "{line}")))?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
+        let file =
+            OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
         Ok(Metrics { path, file })
     }
 
     /// Appends a line.
     pub fn write(&mut self, line: &Line) -> Result<()> {
-        let mut text = serde_json::to_string(line).map_err(|error| Error::file(&self.path, error.to_string()))?;
+        let mut text =
+            serde_json::to_string(line).map_err(|error| Error::file(&self.path, error.to_string()))?;
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(Error::io("write", &self.path))
     }

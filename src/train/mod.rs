@@ -1,5 +1,6 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod benchmark;
 mod checkpoint;
 mod device;
 mod evaluation;
@@ -11,6 +12,7 @@ mod session;
 mod trainer;
 pub mod weights;
 
+pub use benchmark::{Benchmark, benchmark};
 pub use checkpoint::{Checkpoint, Progress, Totals};
 pub use device::{Device, DeviceChoice, Environment, in_parallel};
 pub use evaluation::{ClassRow, Evaluation, Evaluator};

@@ -30,7 +30,13 @@ pub struct Task {
 }
 
 /// The program that trains and evaluates a classifier: two graphs over the same parameters.
-pub fn training(model: &Model, task: &Task, update: Arc<dyn Update>, weight_decay: f32, device: &Device) -> Result<Program> {
+pub fn training(
+    model: &Model,
+    task: &Task,
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    device: &Device,
+) -> Result<Program> {
     let graphs = vec![train_graph(model, task)?, eval_graph(model, task)?];
     let group = ParameterGroup { rate: 1.0, weight_decay };
     let groups = vec![group; graphs[TRAIN].parameters().len()];

@@ -104,9 +104,12 @@ impl Run {
         }
         let file = TensorFile::read(&path)?;
         let text = file.metadata.get(MODEL_KEY);
-        let text = text.ok_or_else(|| Error::file(&path, "does not say which model it is of; was it written by wgrad?"))?;
-        let about: RunModel = serde_json::from_str(text)
-            .map_err(|error| Error::file(&path, format!("has a damaged description of its model: {error}")))?;
+        let text = text.ok_or_else(|| {
+            Error::file(&path, "does not say which model it is of; was it written by wgrad?")
+        })?;
+        let about: RunModel = serde_json::from_str(text).map_err(|error| {
+            Error::file(&path, format!("has a damaged description of its model: {error}"))
+        })?;
         if let Some(normalization) = &about.normalization {
             normalization.check(about.image[0])?;
         }

@@ -19,8 +19,12 @@ impl Session {
     /// Prepares a program on a device; all pages start zeroed.
     pub async fn new(device: &Device, program: Arc<Program>) -> Result<Session> {
         Ok(match device {
-            Device::Cpu => Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new()),
-            Device::Gpu(gpu) => Session::Gpu(Box::new(gpu::Session::new(gpu.clone(), program, &in_parallel).await?)),
+            Device::Cpu => {
+                Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new())
+            }
+            Device::Gpu(gpu) => {
+                Session::Gpu(Box::new(gpu::Session::new(gpu.clone(), program, &in_parallel).await?))
+            }
         })
     }
 
@@ -35,7 +39,9 @@ impl Session {
                 let mut outputs = HashMap::new();
                 if !trains {
                     let names = program.graphs[graph].outputs().keys();
-                    outputs.extend(names.filter_map(|name| Some((name.clone(), session.output(name)?.to_vec()))));
+                    outputs.extend(
+                        names.filter_map(|name| Some((name.clone(), session.output(name)?.to_vec()))),
+                    );
                 }
                 done.push_back(Finished { graph, report, outputs });
                 Ok(())
@@ -68,6 +74,15 @@ impl Session {
         match self {
             Session::Gpu(session) => session.read_pages(list).await,
             Session::Cpu(session, ..) => Ok(session.pages(list).to_vec()),
+        }
+    }
+
+    /// Each dispatch of a graph by itself, with its time in milliseconds; empty on the CPU.
+    pub async fn profile(&mut self, graph: usize) -> Result<Vec<(String, f64)>> {
+        let began = std::time::Instant::now();
+        match self {
+            Session::Gpu(session) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
+            Session::Cpu(..) => Ok(vec![]),
         }
     }
 

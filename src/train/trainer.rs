@@ -114,7 +114,8 @@ impl<'d> Trainer<'d> {
             batch_size: settings.batch_size,
             label_smoothing: settings.label_smoothing,
         };
-        let program = program::training(model, &task, settings.update.clone(), settings.weight_decay, device)?;
+        let program =
+            program::training(model, &task, settings.update.clone(), settings.weight_decay, device)?;
         let program = Arc::new(program);
         let session = Session::new(device, program.clone()).await?;
         let about = RunModel {
@@ -133,8 +134,18 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer =
-            Trainer { settings, task, data, normalization, program, session, about, run: None, progress, clock };
+        let mut trainer = Trainer {
+            settings,
+            task,
+            data,
+            normalization,
+            program,
+            session,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -254,7 +265,10 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        Loader::spawn(&self.data.train, LoaderOptions { batch_size, order, normalization: self.normalization.clone() })
+        Loader::spawn(
+            &self.data.train,
+            LoaderOptions { batch_size, order, normalization: self.normalization.clone() },
+        )
     }
 
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
@@ -292,7 +306,13 @@ impl<'d> Trainer<'d> {
         self.clock.logged.1 += batch_size as u64;
         self.clock.epoch.1 += batch_size as u64;
         let epoch = self.progress.epoch + 1;
-        observer.step(StepEvent { step: report.step, total_steps: total, epoch, loss: report.loss, batch_size });
+        observer.step(StepEvent {
+            step: report.step,
+            total_steps: total,
+            epoch,
+            loss: report.loss,
+            batch_size,
+        });
         if report.step.is_multiple_of(self.settings.log_every) {
             let img_per_s = rate(self.clock.logged);
             self.clock.logged = (Instant::now(), 0);

@@ -65,7 +65,10 @@ impl TensorFile {
         let mut views = vec![];
         for (name, tensor) in &self.tensors {
             let bytes = bytemuck::cast_slice(&tensor.data);
-            views.push((name.clone(), TensorView::new(Dtype::F32, tensor.shape.to_vec(), bytes).map_err(damaged)?));
+            views.push((
+                name.clone(),
+                TensorView::new(Dtype::F32, tensor.shape.to_vec(), bytes).map_err(damaged)?,
+            ));
         }
         for (name, bytes) in self.counters.keys().zip(&counters) {
             views.push((name.clone(), TensorView::new(Dtype::I64, vec![], bytes).map_err(damaged)?));
@@ -78,17 +81,24 @@ impl TensorFile {
     pub fn read(path: &Path) -> Result<TensorFile> {
         let bytes = files::read(path)?;
         let damaged = |error: String| {
-            Error::file(path, format!("is not a whole safetensors file ({error}); it may be truncated or of another format"))
+            Error::file(
+                path,
+                format!(
+                    "is not a whole safetensors file ({error}); it may be truncated or of another format"
+                ),
+            )
         };
         check_header(&bytes).map_err(damaged)?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let mut read = TensorFile { metadata: header.metadata().clone().unwrap_or_default(), ..Default::default() };
+        let mut read =
+            TensorFile { metadata: header.metadata().clone().unwrap_or_default(), ..Default::default() };
         let mut views: Vec<(&str, TensorView<'_>)> = file.iter().collect();
         views.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
         for (name, view) in views {
             if view.dtype() == Dtype::I64 && view.data().len() == 8 {
-                read.counters.insert(name.to_string(), i64::from_le_bytes(view.data().try_into().unwrap_or_default()));
+                read.counters
+                    .insert(name.to_string(), i64::from_le_bytes(view.data().try_into().unwrap_or_default()));
                 continue;
             }
             let data = floats(&view).ok_or_else(|| {
@@ -102,10 +112,13 @@ impl TensorFile {
 
 /// Refuses offsets beyond the file before the safetensors crate adds them up, which can overflow.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return Err("it has no header".to_string()) };
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err("it has no header".to_string());
+    };
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| format!("its header claims {length} bytes, the file has {}", rest.len()))?;
+    let header =
+        header.ok_or_else(|| format!("its header claims {length} bytes, the file has {}", rest.len()))?;
     let entries: HashMap<String, serde_json::Value> =
         serde_json::from_slice(header).map_err(|error| format!("its header is damaged: {error}"))?;
     let data = (rest.len() - header.len()) as u64;
@@ -123,11 +136,16 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let bytes = view.data();
     Some(match view.dtype() {
         Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
-        Dtype::F64 => bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default()) as f32).collect(),
+        Dtype::F64 => bytes
+            .chunks_exact(8)
+            .map(|b| f64::from_le_bytes(b.try_into().unwrap_or_default()) as f32)
+            .collect(),
         Dtype::BF16 => {
             bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
         }
-        Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F16 => {
+            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        }
         _ => return None,
     })
 }
@@ -170,7 +188,9 @@ pub fn merge(tensors: &mut Tensors, file: &TensorFile, path: &Path) -> Result<Le
 }
 
 fn shape_message(name: &str, found: &Shape, wanted: &Shape) -> String {
-    format!("has \"{name}\" as {found}, the model needs {wanted}; is it of another model or number of classes?")
+    format!(
+        "has \"{name}\" as {found}, the model needs {wanted}; is it of another model or number of classes?"
+    )
 }
 
 /// Pages of parameters and running statistics, both from `tensors`.
