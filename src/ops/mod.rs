@@ -6,6 +6,7 @@ mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
+mod pointwise_loss;
 mod pool;
 mod product;
 mod reduction;
@@ -66,6 +67,8 @@ pub mod snippets {
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
     /// Bindings and entry points of averaging pools.
     pub const AVERAGE: &str = include_str!("../../shaders/shared/average.wgsl");
+    /// Bindings and entry points of losses that are means of a function of input and target; needs `REDUCE`.
+    pub const POINTWISE_LOSS: &str = include_str!("../../shaders/shared/pointwise_loss.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Sums over a workgroup.
@@ -101,6 +104,7 @@ operators! {
     add,
     avg_pool2d,
     batch_norm,
+    bce_with_logits,
     concat,
     conv2d,
     cross_entropy,
@@ -117,10 +121,12 @@ operators! {
     linear,
     matmul,
     max_pool2d,
+    mse,
     mul,
     relu,
     sigmoid,
     silu,
+    smooth_l1,
     softplus,
     sum_to,
     tanh,
