@@ -28,13 +28,25 @@ def kaiming(fill, mode):
 
 # kind -> (fills a weight, the bound or std from fan_in and fan_out)
 KINDS = {
-    "kaiming_uniform_fan_in": (kaiming(nn.init.kaiming_uniform_, "fan_in"), lambda i, o: math.sqrt(6 / i)),
-    "kaiming_uniform_fan_out": (kaiming(nn.init.kaiming_uniform_, "fan_out"), lambda i, o: math.sqrt(6 / o)),
-    "kaiming_normal_fan_in": (kaiming(nn.init.kaiming_normal_, "fan_in"), lambda i, o: math.sqrt(2 / i)),
-    "kaiming_normal_fan_out": (kaiming(nn.init.kaiming_normal_, "fan_out"), lambda i, o: math.sqrt(2 / o)),
+    "kaiming_uniform_fan_in": (
+        kaiming(nn.init.kaiming_uniform_, "fan_in"),
+        lambda i, o: math.sqrt(6 / i),
+    ),
+    "kaiming_uniform_fan_out": (
+        kaiming(nn.init.kaiming_uniform_, "fan_out"),
+        lambda i, o: math.sqrt(6 / o),
+    ),
+    "kaiming_normal_fan_in": (
+        kaiming(nn.init.kaiming_normal_, "fan_in"),
+        lambda i, o: math.sqrt(2 / i),
+    ),
+    "kaiming_normal_fan_out": (
+        kaiming(nn.init.kaiming_normal_, "fan_out"),
+        lambda i, o: math.sqrt(2 / o),
+    ),
     "xavier_uniform": (nn.init.xavier_uniform_, lambda i, o: math.sqrt(6 / (i + o))),
     "xavier_normal": (nn.init.xavier_normal_, lambda i, o: math.sqrt(2 / (i + o))),
-}  # fmt: skip
+}
 
 
 def check(samples, kind, value):

@@ -28,16 +28,71 @@ struct Params {
 @group(0) @binding(5) var<storage, read> partials: array<f32>;
 @group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
-// Element (h, w) of an image under tap (r, s) of output (p, q); outside of the image it is padding.
-fn tap_offset(p: u32, q: u32, r: u32, s: u32) -> vec2<i32> {
-    return vec2<i32>(
-        i32(p * params.stride_h + r * params.dilation_h) - i32(params.padding_h),
-        i32(q * params.stride_w + s * params.dilation_w) - i32(params.padding_w),
+// What a row of a tile is: the pixel under tap (0, 0) (down, right), the first pixel of its sample, and whether it exists.
+var<workgroup> row_origin: array<vec4<i32>, TILE_M>;
+// What one step along GEMM_K, or a column of grad_weight, is: the same for a tap, with its channel.
+var<workgroup> tap_offset: array<vec4<i32>, TILE_K>;
+var<workgroup> column_tap: array<vec4<i32>, TILE_N>;
+
+const NOWHERE: vec4<i32> = vec4<i32>(0, 0, 0, -1);
+
+// Tap (r, s) and channel of a number that counts channels fastest.
+fn tap_at(k: u32, channels: u32) -> vec4<i32> {
+    let tap = k / channels;
+    return vec4<i32>(
+        i32(tap / params.s * params.dilation_h),
+        i32(tap % params.s * params.dilation_w),
+        i32(k % channels),
+        0,
     );
 }
 
-fn in_image(at: vec2<i32>) -> bool {
-    return at.x >= 0 && at.y >= 0 && at.x < i32(params.h) && at.y < i32(params.w);
+// Where the window of output pixel m begins; m counts n, p, q with q fastest.
+fn window_at(m: u32) -> vec4<i32> {
+    let q = m % params.q;
+    let rows = m / params.q;
+    let p = rows % params.p;
+    let sample = rows / params.p;
+    return vec4<i32>(
+        i32(p * params.stride_h) - i32(params.padding_h),
+        i32(q * params.stride_w) - i32(params.padding_w),
+        i32(sample * params.h * params.w),
+        0,
+    );
+}
+
+// The input under a tap of a window; zero in the padding.
+fn input_under(window: vec4<i32>, tap: vec4<i32>, first_channel: u32) -> f32 {
+    let h = window.x + tap.x;
+    let w = window.y + tap.y;
+    if (window.w | tap.w) < 0 || h < 0 || w < 0 || h >= i32(params.h) || w >= i32(params.w) {
+        return 0.0;
+    }
+    let pixel = u32(window.z + h * i32(params.w) + w);
+    return input[pixel * params.c + first_channel + u32(tap.z)];
+}
+
+// The gradient of the output whose window has input pixel `at` under a tap; zero if there is none.
+fn grad_output_over(at: vec4<i32>, tap: vec4<i32>, first_filter: u32) -> f32 {
+    var p = at.x - tap.x;
+    var q = at.y - tap.y;
+    if (at.w | tap.w) < 0 || p < 0 || q < 0 {
+        return 0.0;
+    }
+    if params.stride_h > 1u || params.stride_w > 1u {
+        let down = p / i32(params.stride_h);
+        let right = q / i32(params.stride_w);
+        if down * i32(params.stride_h) != p || right * i32(params.stride_w) != q {
+            return 0.0;
+        }
+        p = down;
+        q = right;
+    }
+    if p >= i32(params.p) || q >= i32(params.q) {
+        return 0.0;
+    }
+    let pixel = u32(at.z + p * i32(params.q) + q);
+    return grad_output[pixel * params.k + first_filter + u32(tap.z)];
 }
 
 // output[m, n] = sum over k of im2col(input)[m, k] weight[n, k] + bias[n]
@@ -49,23 +104,22 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     let gemm_k = params.r * params.s * channels;
     let first_m = group.x * TILE_M;
     let first_n = group.y * TILE_N;
+    for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
+        row_origin[i] = NOWHERE;
+        if first_m + i < gemm_m {
+            row_origin[i] = window_at(first_m + i);
+        }
+    }
     for (var k0 = 0u; k0 < gemm_k; k0 += TILE_K) {
-        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
-            let m = first_m + i % TILE_M;
-            let k = k0 + i / TILE_M;
-            var value = 0.0;
-            if m < gemm_m && k < gemm_k {
-                let q = m % params.q;
-                let p = m / params.q % params.p;
-                let sample = m / (params.q * params.p);
-                let tap = k / channels;
-                let at = tap_offset(p, q, tap / params.s, tap % params.s);
-                if in_image(at) {
-                    let pixel = (sample * params.h + u32(at.x)) * params.w + u32(at.y);
-                    value = input[pixel * params.c + group.z * channels + k % channels];
-                }
+        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
+            tap_offset[i] = NOWHERE;
+            if k0 + i < gemm_k {
+                tap_offset[i] = tap_at(k0 + i, channels);
             }
-            stage_a[i] = value;
+        }
+        workgroupBarrier();
+        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
+            stage_a[i] = input_under(row_origin[i % TILE_M], tap_offset[i / TILE_M], group.z * channels);
         }
         for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
             let n = first_n + i % TILE_N;
@@ -78,7 +132,6 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         }
         workgroupBarrier();
         multiply_tile(local);
-        workgroupBarrier();
     }
     for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
         let m = first_m + tile_row(local, i);
@@ -94,7 +147,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 }
 
-// grad_input[n, h, w, c] = sum over r, s, k with p stride + r dilation - padding = h of grad_output[n, p, q, k] weight[k, r, s, c]
+// grad_input[n, h, w, c] = sum over r, s, k with p stride + r dilation - padding = h of
+// grad_output[n, p, q, k] weight[k, r, s, c]
 @compute @workgroup_size(GEMM_INVOCATIONS)
 fn grad_input(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let channels = params.c / params.groups;
@@ -103,42 +157,44 @@ fn grad_input(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let gemm_k = params.r * params.s * filters;
     let first_m = group.x * TILE_M;
     let first_n = group.y * TILE_N;
+    for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
+        let m = first_m + i;
+        row_origin[i] = NOWHERE;
+        if m < gemm_m {
+            let w = m % params.w;
+            let rows = m / params.w;
+            let sample = rows / params.h;
+            row_origin[i] = vec4<i32>(
+                i32(rows % params.h + params.padding_h),
+                i32(w + params.padding_w),
+                i32(sample * params.p * params.q),
+                0,
+            );
+        }
+    }
     for (var k0 = 0u; k0 < gemm_k; k0 += TILE_K) {
-        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
-            let m = first_m + i % TILE_M;
-            let k = k0 + i / TILE_M;
-            var value = 0.0;
-            if m < gemm_m && k < gemm_k {
-                let tap = k / filters;
-                // p stride = h + padding - r dilation, if it divides
-                let down = i32(m / params.w % params.h + params.padding_h) - i32(tap / params.s * params.dilation_h);
-                let right = i32(m % params.w + params.padding_w) - i32(tap % params.s * params.dilation_w);
-                if down >= 0 && right >= 0 {
-                    let p = u32(down) / params.stride_h;
-                    let q = u32(right) / params.stride_w;
-                    if p * params.stride_h == u32(down) && q * params.stride_w == u32(right)
-                        && p < params.p && q < params.q {
-                        let sample = m / (params.w * params.h);
-                        let pixel = (sample * params.p + p) * params.q + q;
-                        value = grad_output[pixel * params.k + group.z * filters + k % filters];
-                    }
-                }
+        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
+            tap_offset[i] = NOWHERE;
+            if k0 + i < gemm_k {
+                tap_offset[i] = tap_at(k0 + i, filters);
             }
-            stage_a[i] = value;
+        }
+        workgroupBarrier();
+        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
+            stage_a[i] = grad_output_over(row_origin[i % TILE_M], tap_offset[i / TILE_M], group.z * filters);
         }
         for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
             let n = first_n + i % TILE_N;
             let k = k0 + i / TILE_N;
             var value = 0.0;
             if n < channels && k < gemm_k {
-                let filter_index = group.z * filters + k % filters;
+                let filter_index = group.z * filters + u32(tap_offset[i / TILE_N].z);
                 value = weight[(filter_index * params.r * params.s + k / filters) * channels + n];
             }
             stage_b[i] = value;
         }
         workgroupBarrier();
         multiply_tile(local);
-        workgroupBarrier();
     }
     for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
         let m = first_m + tile_row(local, i);
@@ -159,8 +215,21 @@ fn grad_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     let group_index = group.z % params.groups;
     let first_m = group.x * TILE_M;
     let first_n = group.y * TILE_N;
+    for (var i = local; i < TILE_N; i += GEMM_INVOCATIONS) {
+        column_tap[i] = NOWHERE;
+        if first_n + i < gemm_n {
+            column_tap[i] = tap_at(first_n + i, channels);
+        }
+    }
     let last_k = min((slab + 1u) * params.slab_len, params.n * params.p * params.q);
     for (var k0 = slab * params.slab_len; k0 < last_k; k0 += TILE_K) {
+        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
+            tap_offset[i] = NOWHERE;
+            if k0 + i < last_k {
+                tap_offset[i] = window_at(k0 + i);
+            }
+        }
+        workgroupBarrier();
         for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
             let m = first_m + i % TILE_M;
             let k = k0 + i / TILE_M;
@@ -171,22 +240,10 @@ fn grad_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
             stage_a[i] = value;
         }
         for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
-            let n = first_n + i % TILE_N;
-            let k = k0 + i / TILE_N;
-            var value = 0.0;
-            if n < gemm_n && k < last_k {
-                let tap = n / channels;
-                let at = tap_offset(k / params.q % params.p, k % params.q, tap / params.s, tap % params.s);
-                if in_image(at) {
-                    let pixel = (k / (params.q * params.p) * params.h + u32(at.x)) * params.w + u32(at.y);
-                    value = input[pixel * params.c + group_index * channels + n % channels];
-                }
-            }
-            stage_b[i] = value;
+            stage_b[i] = input_under(tap_offset[i / TILE_N], column_tap[i % TILE_N], group_index * channels);
         }
         workgroupBarrier();
         multiply_tile(local);
-        workgroupBarrier();
     }
     for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
         let m = first_m + tile_row(local, i);

@@ -9,6 +9,7 @@ pub mod error;
 mod fields;
 pub mod gpu;
 pub mod graph;
+pub mod models;
 pub mod ops;
 pub mod optim;
 pub mod plan;

@@ -13,12 +13,16 @@ var<private> accumulator: array<f32, THREAD_M * THREAD_N>;
 fn multiply_tile(local: u32) {
     let row = local / GEMM_COLUMNS * THREAD_M;
     let column = local % GEMM_COLUMNS * THREAD_N;
+    var b: array<f32, THREAD_N>;
     for (var k = 0u; k < TILE_K; k++) {
+        for (var j = 0u; j < THREAD_N; j++) {
+            b[j] = stage_b[k * TILE_N + column + j];
+        }
         for (var i = 0u; i < THREAD_M; i++) {
             let a = stage_a[k * TILE_M + row + i];
             for (var j = 0u; j < THREAD_N; j++) {
                 let at = i * THREAD_N + j;
-                accumulator[at] = fma(a, stage_b[k * TILE_N + column + j], accumulator[at]);
+                accumulator[at] = fma(a, b[j], accumulator[at]);
             }
         }
     }

@@ -11,4 +11,4 @@ mod session;
 pub use device::{Adapter, AdapterKind, Gpu, adapters};
 pub use pipelines::Spawner;
 pub use reflect::{EntryPoint, ReflectedBinding, Reflection, UniformMember};
-pub use session::{Finished, Session};
+pub use session::Session;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use super::device::{Gpu, lock};
 use super::pipelines::{Pipeline, Spawner, key};
 use super::readback::Readback;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Step;
-use crate::plan::{Command, Control, Data, Memory, PageList, PageSet, Place, Plan, Program, StepReport};
+use crate::plan::{
+    Command, Control, Data, Finished, Memory, PageList, PageSet, Place, Plan, Program, StepReport,
+};
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
@@ -40,17 +42,6 @@ struct InFlight {
     graph: usize,
     step: u64,
     readback: Readback,
-}
-
-/// A finished run.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// Which graph was run.
-    pub graph: usize,
-    /// The report, if the run was a training step.
-    pub report: Option<StepReport>,
-    /// The graph's outputs in physical order, if it was not.
-    pub outputs: HashMap<String, Vec<f32>>,
 }
 
 impl Session {
@@ -109,7 +100,7 @@ impl Session {
         }
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        plan.encode(&mut encoder);
+        encode(&plan.commands, &mut encoder);
         let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.result_bytes()));
         let mut offset = 0;
         for (_, place) in &plan.results {
@@ -148,6 +139,34 @@ impl Session {
             at += len;
         }
         Ok(Some(Finished { graph, report: None, outputs }))
+    }
+
+    /// Runs each dispatch of a graph by itself, with whatever is in memory, and gives each one's label and the seconds
+    /// that `clock` counted for it.
+    pub async fn profile(&mut self, graph: usize, clock: &dyn Fn() -> f64) -> Result<Vec<(String, f64)>> {
+        let plan = &self.plans[graph];
+        let labels = plan.plan.commands.iter().map(|command| match command {
+            Command::Dispatch { label, dispatch } => {
+                format!("{label} ({}.{})", dispatch.shader, dispatch.entry)
+            }
+            Command::Copy { .. } => "copy".to_string(),
+        });
+        let mut times = vec![];
+        for (label, command) in labels.zip(&plan.commands) {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            encode(std::slice::from_ref(command), &mut encoder);
+            let began = clock();
+            let submission_index = Some(self.gpu.queue.submit([encoder.finish()]));
+            let wait = wgpu::PollType::Wait { submission_index, timeout: None };
+            let polled = self.gpu.device.poll(wait);
+            self.gpu.check()?;
+            polled.map_err(|error| Error::Device {
+                device: self.gpu.name.clone(),
+                message: error.to_string(),
+            })?;
+            times.push((label, clock() - began));
+        }
+        Ok(times)
     }
 
     /// Overwrites the pages of a list.
@@ -289,28 +308,27 @@ impl PreparedPlan {
         }
     }
 
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        let mut commands = self.commands.iter().peekable();
-        while let Some(next) = commands.peek() {
-            if let Prepared::Copy { from, to, bytes } = next {
-                encoder.copy_buffer_to_buffer(&from.0, from.1, &to.0, to.1, *bytes);
-                commands.next();
-                continue;
-            }
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            while let Some(Prepared::Dispatch { pipeline, bind_group, workgroups: [x, y, z] }) =
-                commands.peek()
-            {
-                pass.set_pipeline(&pipeline.pipeline);
-                pass.set_bind_group(0, bind_group, &[]);
-                pass.dispatch_workgroups(*x, *y, *z);
-                commands.next();
-            }
-        }
-    }
-
     fn result_bytes(&self) -> u64 {
         self.results.iter().map(|(_, place)| place.bytes).sum::<u64>().max(4)
+    }
+}
+
+/// Encodes commands: dispatches that follow each other share a pass.
+fn encode(commands: &[Prepared], encoder: &mut wgpu::CommandEncoder) {
+    let mut commands = commands.iter().peekable();
+    while let Some(next) = commands.peek() {
+        if let Prepared::Copy { from, to, bytes } = next {
+            encoder.copy_buffer_to_buffer(&from.0, from.1, &to.0, to.1, *bytes);
+            commands.next();
+            continue;
+        }
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        while let Some(Prepared::Dispatch { pipeline, bind_group, workgroups: [x, y, z] }) = commands.peek() {
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, bind_group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+            commands.next();
+        }
     }
 }
 

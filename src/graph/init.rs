@@ -13,6 +13,8 @@ pub enum Init {
     Default,
     /// `kaiming_uniform_(nonlinearity="relu")`: uniform in ±sqrt(6 / fan_in).
     KaimingUniform,
+    /// `kaiming_uniform_(mode="fan_out", nonlinearity="relu")`: uniform in ±sqrt(6 / fan_out).
+    KaimingUniformFanOut,
     /// `kaiming_normal_(nonlinearity="relu")`: normal with deviation sqrt(2 / fan_in).
     KaimingNormal,
     /// `kaiming_normal_(mode="fan_out", nonlinearity="relu")`, as torchvision's ResNets use it.
@@ -37,6 +39,7 @@ impl Init {
         match self {
             Init::Default => uniform(count, (1.0 / fan_in).sqrt(), rng),
             Init::KaimingUniform => uniform(count, (6.0 / fan_in).sqrt(), rng),
+            Init::KaimingUniformFanOut => uniform(count, (6.0 / fan_out).sqrt(), rng),
             Init::KaimingNormal => normal(count, (2.0 / fan_in).sqrt(), rng),
             Init::KaimingNormalFanOut => normal(count, (2.0 / fan_out).sqrt(), rng),
             Init::XavierUniform => uniform(count, (6.0 / (fan_in + fan_out)).sqrt(), rng),

@@ -133,6 +133,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     scope: Vec<String>,
     forward_names: HashSet<String>,
+    stored_names: HashSet<String>,
     outputs: IndexMap<String, Value>,
     gradients: IndexMap<Value, Value>,
     statistic_updates: Vec<StatisticUpdate>,
@@ -146,6 +147,7 @@ impl Graph {
             nodes: Vec::new(),
             scope: Vec::new(),
             forward_names: HashSet::new(),
+            stored_names: HashSet::new(),
             outputs: IndexMap::new(),
             gradients: IndexMap::new(),
             statistic_updates: Vec::new(),
@@ -180,6 +182,11 @@ impl Graph {
         result
     }
 
+    /// The path of the current scope, such as `3.body.0`.
+    pub fn scope_name(&self) -> String {
+        self.path("")
+    }
+
     /// Adds an input, which the caller fills by this name for each run.
     pub fn input(&mut self, name: &str, desc: TensorDesc) -> Value {
         self.push(Node { name: name.to_string(), kind: NodeKind::Input, inputs: vec![], outputs: vec![desc] })
@@ -197,10 +204,13 @@ impl Graph {
 
     fn stored(&mut self, name: &str, shape: Shape, kind: NodeKind) -> Result<Value> {
         let name = self.path(name);
-        if self.nodes.iter().any(|node| node.name == name && !matches!(node.kind, NodeKind::Op(_))) {
+        if !self.stored_names.insert(name.clone()) {
             return Err(Error::Model(format!(
                 "has two tensors named \"{name}\"; give the layers different scopes"
             )));
+        }
+        if too_large(&shape) {
+            return Err(Error::Model(format!("has a tensor \"{name}\" {shape} of 2^30 elements or more")));
         }
         Ok(self.push(Node { name, kind, inputs: vec![], outputs: vec![TensorDesc::f32(shape)] }))
     }
@@ -226,18 +236,18 @@ impl Graph {
         let descs: Vec<TensorDesc> = inputs.iter().map(|value| self.desc(*value).clone()).collect();
         let fail = |message| Error::Shape { op: op.name(), node: name.clone(), message };
         let outputs = op.infer(&descs).map_err(fail)?;
+        if let Some(large) = outputs.iter().find(|desc| too_large(&desc.shape)) {
+            return Err(fail(format!(
+                "the output {} has 2^30 elements or more; use a smaller batch",
+                large.shape
+            )));
+        }
         if let Some(empty) = outputs.iter().find(|desc| desc.numel() == 0) {
             let from: Vec<String> = descs.iter().map(|desc| desc.shape.to_string()).collect();
             return Err(fail(format!(
                 "the output would be empty ({} from {})",
                 empty.shape,
                 from.join(", ")
-            )));
-        }
-        if let Some(large) = outputs.iter().find(|desc| desc.numel() > u32::MAX as usize / 4) {
-            return Err(fail(format!(
-                "the output {} has more than 2^30 elements; use a smaller batch",
-                large.shape
             )));
         }
         let count = outputs.len();
@@ -322,4 +332,9 @@ impl Graph {
         self.nodes.push(node);
         Value { node: self.nodes.len() - 1, output: 0 }
     }
+}
+
+/// Kernels count elements, and drivers bytes, in 32 bits.
+fn too_large(shape: &Shape) -> bool {
+    shape.checked_numel().is_none_or(|numel| numel > u32::MAX as usize / 4)
 }

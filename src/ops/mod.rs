@@ -4,6 +4,10 @@
 mod binary;
 mod gemm_tile;
 mod layer;
+mod mask;
+mod pool;
+mod product;
+mod reduction;
 mod sample;
 mod unary;
 mod window;
@@ -13,7 +17,9 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
+pub(crate) use layer::unknown_argument;
 pub use layer::{Layer, LayerParser, parse_layer};
+pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
 pub use window::{Padding, Pair, Window};
 
@@ -47,8 +53,14 @@ pub mod snippets {
     pub const INDEX: &str = include_str!("../../shaders/shared/index.wgsl");
     /// Tiles of matrix products.
     pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
+    /// Bindings and entry points of products of strided matrices; needs `GEMM`.
+    pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
+    /// Functions that WGSL lacks or leaves inaccurate: erf, expm1, tanh, sigmoid.
+    pub const SPECIAL: &str = include_str!("../../shaders/shared/special.wgsl");
+    /// Bindings and entry point of the dropouts.
+    pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
     /// Counter-based random numbers.
@@ -81,12 +93,31 @@ macro_rules! operators {
 }
 
 operators! {
+    accuracy,
     add,
+    batch_norm,
+    concat,
     conv2d,
+    cross_entropy,
+    drop_path,
+    dropout,
+    dropout2d,
+    elu,
     fill,
+    flatten,
+    gelu,
+    hardswish,
+    leaky_relu,
+    linear,
+    matmul,
+    max_pool2d,
     mul,
     relu,
+    sigmoid,
+    silu,
+    softplus,
     sum_to,
+    tanh,
 }
 
 /// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph.

@@ -5,6 +5,8 @@ use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
 
+use super::fill::Fill;
+use super::mul::Mul;
 use super::{Draw, Sample};
 
 /// Elements of a parallel piece of elementwise work.
@@ -121,14 +123,38 @@ pub(super) fn build<A: Activation>(activation: &A, graph: &mut Graph, input: Val
     graph.apply1(Unary(activation.clone()), &[input])
 }
 
-/// Samples of an activation: an image batch, one element, and a matrix away from kinks.
+/// 1 / (1 + exp(-x)), from an exponential that cannot overflow; 1 - sigmoid(x) is sigmoid(-x).
+pub(super) fn sigmoid<T: Real>(x: T) -> T {
+    let e = (-x.abs()).exp();
+    let numerator = if x >= T::zero() { T::one() } else { e };
+    numerator / (T::one() + e)
+}
+
+/// 1 - tanh(x)^2, without cancellation.
+pub(super) fn sech_squared<T: Real>(x: T) -> T {
+    let e = (T::of(-2.0) * x.abs()).exp();
+    let sum = T::one() + e;
+    T::of(4.0) * e / (sum * sum)
+}
+
+/// Samples of an activation: an image batch, one element, a matrix, and a row that reaches to where an exponential
+/// overflows.
 pub(super) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
-    let case = |id: &str, shape: &[usize]| {
-        let op = Unary(activation.clone());
-        let id = format!("{}/{id}", A::NAME);
-        Sample::new(id, vec![(shape.to_vec(), Draw::Distinct)], move |graph, values| {
-            graph.apply(op.clone(), values)
-        })
-    };
-    vec![case("image", &[2, 3, 5, 7]), case("one", &[1]), case("matrix", &[3, 37])]
+    let case = |id: &str, shape: &[usize]| sample(id, shape, activation.clone());
+    let op = Unary(activation.clone());
+    let inputs = vec![(vec![2, 65], Draw::Distinct)];
+    let wide = Sample::new(format!("{}/wide", A::NAME), inputs, move |graph, values| {
+        let scale = graph.apply1(Fill { shape: [].into(), value: 20.0 }, &[])?;
+        let input = graph.apply1(Mul::default(), &[values[0], scale])?;
+        graph.apply(op.clone(), &[input])
+    });
+    vec![case("image", &[2, 3, 5, 7]), case("one", &[1]), case("matrix", &[3, 37]), wide]
+}
+
+/// One sample of an activation, away from kinks.
+pub(super) fn sample<A: Activation>(id: &str, shape: &[usize], activation: A) -> Sample {
+    let op = Unary(activation);
+    Sample::new(format!("{}/{id}", A::NAME), vec![(shape.to_vec(), Draw::Distinct)], move |graph, values| {
+        graph.apply(op.clone(), values)
+    })
 }

@@ -11,7 +11,7 @@ pub struct Pair {
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an integer or [h, w]")]
+#[serde(untagged, expecting = "expected an integer or [h, w]")]
 enum PairForm {
     Both(usize),
     Each([usize; 2]),
@@ -58,7 +58,7 @@ impl Pair {
 
 /// Padding of a convolution: zeros on both sides, or `"same"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an integer, [h, w] or \"same\"")]
+#[serde(untagged, expecting = "expected an integer, [h, w] or \"same\"")]
 pub enum Padding {
     /// As many zeros on both sides.
     Explicit(Pair),
@@ -92,23 +92,32 @@ pub struct Window {
 impl Window {
     /// The output's height and width, P and Q, or why there is none.
     pub fn output(&self, h: usize, w: usize) -> Result<[usize; 2], String> {
-        let along = |side: &str, size: usize, kernel, stride, dilation, padding: usize| {
+        self.output_rounded(h, w, false)
+    }
+
+    /// The same for pools: with `ceil_mode`, a last window that hangs over the end counts, if it starts inside the input
+    /// or the padding before it.
+    pub fn output_rounded(&self, h: usize, w: usize, ceil_mode: bool) -> Result<[usize; 2], String> {
+        let along = |side: &str, size: usize, kernel, stride, dilation, [before, after]: [usize; 2]| {
             if kernel == 0 || stride == 0 || dilation == 0 {
                 return Err("kernel_size, stride and dilation must be at least 1".to_string());
             }
             let span = dilation * (kernel - 1) + 1;
-            let padded = size + padding;
-            if padded < span {
+            let padded = size + before + after;
+            let overhang = if ceil_mode { stride - 1 } else { 0 };
+            if padded + overhang < span {
                 return Err(format!(
                     "the window spans {span} pixels, but the input's {side} is {padded} with padding"
                 ));
             }
-            Ok((padded - span) / stride + 1)
+            let last = (padded + overhang - span) / stride;
+            let outside = ceil_mode && last * stride >= size + before;
+            Ok(if outside { last } else { last + 1 })
         };
         let Window { kernel, stride, padding, padding_end, dilation } = self;
         Ok([
-            along("height", h, kernel.h, stride.h, dilation.h, padding.h + padding_end.h)?,
-            along("width", w, kernel.w, stride.w, dilation.w, padding.w + padding_end.w)?,
+            along("height", h, kernel.h, stride.h, dilation.h, [padding.h, padding_end.h])?,
+            along("width", w, kernel.w, stride.w, dilation.w, [padding.w, padding_end.w])?,
         ])
     }
 

@@ -10,6 +10,7 @@ mod print;
 mod shader;
 mod update;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -199,4 +200,15 @@ pub enum Data<'a, T> {
     Real(&'a [T]),
     /// Class indices.
     Int(&'a [i32]),
+}
+
+/// A finished run of a graph.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which of the program's graphs.
+    pub graph: usize,
+    /// The report, if the run was a training step.
+    pub report: Option<StepReport>,
+    /// The graph's outputs by name, in physical order, if it was not.
+    pub outputs: HashMap<String, Vec<f32>>,
 }

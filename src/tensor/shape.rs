@@ -11,6 +11,11 @@ impl Shape {
         self.0.iter().product()
     }
 
+    /// Number of elements, if it fits into a `usize`.
+    pub fn checked_numel(&self) -> Option<usize> {
+        self.0.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))
+    }
+
     /// The four dimensions of an image batch or a filter, if there are four.
     pub fn as_4d(&self) -> Option<[usize; 4]> {
         self.0.as_slice().try_into().ok()

@@ -1,3 +1,23 @@
-//! Training: what a run is to do.
+//! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod benchmark;
+mod checkpoint;
+mod device;
+mod evaluation;
+pub mod files;
+pub mod metrics;
+pub mod program;
 pub mod recipe;
+mod run;
+mod session;
+mod trainer;
+pub mod weights;
+
+pub use benchmark::{Benchmark, benchmark};
+pub use checkpoint::{Checkpoint, Progress, Totals};
+pub use device::{Device, Environment, in_parallel};
+pub use evaluation::{ClassRow, Evaluation, Evaluator};
+pub use recipe::{DeviceChoice, Length};
+pub use run::{Run, RunModel};
+pub use session::Session;
+pub use trainer::{Observer, Settings, StepEvent, Trainer};

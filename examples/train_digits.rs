@@ -1,0 +1,64 @@
+//! Trains a small network, built in Rust, on the embedded digits, and prints its accuracy.
+//!
+//! `cargo run --release --example train_digits`
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use wgrad::data::{DataSource, Dataset, Normalization};
+use wgrad::models::{Model, Sequential};
+use wgrad::ops::{
+    batch_norm::BatchNorm, conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d,
+    relu::Relu,
+};
+use wgrad::optim::{Adam, Curve, Schedule};
+use wgrad::train::metrics::EpochLine;
+use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, StepEvent, Trainer};
+
+struct Printer;
+
+impl Observer for Printer {
+    fn step(&mut self, _: StepEvent) {}
+
+    fn epoch(&mut self, line: &EpochLine, images_per_second: f64) {
+        let EpochLine { epoch, train_loss, test_accuracy, .. } = line;
+        println!(
+            "epoch {epoch}: loss {train_loss:.4}, test accuracy {test_accuracy:.4}, {images_per_second:.0} img/s"
+        );
+    }
+}
+
+fn main() -> wgrad::Result<()> {
+    let seed = 0;
+    let data = Dataset::load(&DataSource::Digits, seed, &|_, _| {})?;
+    let normalization = Normalization::of(&data.train)?;
+    let layers = Sequential::new()
+        .push(Conv2d::new(16, 3).padding(1).bias(false))
+        .push(BatchNorm::default())
+        .push(Relu {})
+        .push(MaxPool2d::new(2))
+        .push(Conv2d::new(32, 3).padding(1).bias(false))
+        .push(BatchNorm::default())
+        .push(Relu {})
+        .push(Flatten {})
+        .push(Linear::new(10));
+    let model = Model::new(data.image, layers);
+    let settings = Settings {
+        batch_size: 64,
+        length: Length::Epochs(8),
+        update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
+        weight_decay: 0.01,
+        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant },
+        label_smoothing: 0.0,
+        clip_norm: None,
+        seed,
+        shuffle: true,
+        log_every: 10,
+        checkpoint_every: None,
+    };
+    let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
+    let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;
+    let evaluation = pollster::block_on(trainer.train(&mut Printer, &AtomicBool::new(false)))?;
+    println!("test accuracy {:.2} %", evaluation.accuracy * 100.0);
+    Ok(())
+}

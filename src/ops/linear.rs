@@ -1,0 +1,261 @@
+//! `torch.nn.Linear`: y = x W^T + b over the last dimension.
+
+use serde::{Deserialize, Serialize};
+
+use super::conv2d::sum_rows;
+use super::gemm_tile::{Tile, slabs};
+use super::product::{Partials, Product};
+use super::{Draw, Layer, Operator, Sample, parse_layer};
+use crate::cpu_kernel;
+use crate::error::Result;
+use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::tensor::Shape;
+
+/// The registry's line.
+pub const OPERATOR: Operator = Operator {
+    name: "linear",
+    summary: "x W^T + b over the last dimension (torch.nn.Linear)",
+    shader: shader!("linear", GEMM, PRODUCT),
+    layer: Some(parse_layer::<Linear>),
+    samples,
+};
+
+/// The layer; arguments and defaults are those of `torch.nn.Linear`, `in_features` is inferred.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Linear {
+    /// Size of the output's last dimension.
+    pub out_features: usize,
+    /// Whether to add a number per feature.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// How the weight starts.
+    #[serde(default = "default_init")]
+    pub init: Init,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_init() -> Init {
+    Init::Default
+}
+
+impl Linear {
+    /// With bias and PyTorch's initialisation.
+    pub fn new(out_features: usize) -> Linear {
+        Linear { out_features, bias: true, init: Init::Default }
+    }
+
+    /// The same with or without bias.
+    pub fn bias(self, bias: bool) -> Linear {
+        Linear { bias, ..self }
+    }
+}
+
+impl Layer for Linear {
+    fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
+        let in_features = graph.shape(input).last().copied().unwrap_or(1);
+        let weight = graph.parameter("weight", [self.out_features, in_features], self.init)?;
+        if !self.bias {
+            return graph.apply1(Affine, &[input, weight]);
+        }
+        let bound = Init::Uniform(1.0 / (in_features.max(1) as f32).sqrt());
+        let bias = graph.parameter("bias", [self.out_features], bound)?;
+        graph.apply1(Affine, &[input, weight, bias])
+    }
+}
+
+/// The operator: `(input [.., in], weight [out, in][, bias [out]]) -> output [.., out]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine;
+
+impl Op for Affine {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let [input, weight] = [&inputs[0].shape, &inputs[1].shape];
+        let Some([out_features, in_features]) = weight.as_2d() else {
+            return Err(format!("weight must be [out, in], it is {weight}"));
+        };
+        if !matches!(input.len(), 2 | 3) {
+            let hint = if input.len() == 4 { "; put a flatten layer before it" } else { "" };
+            return Err(format!("input must be [N, in] or [N, T, in], it is {input}{hint}"));
+        }
+        if input.last() != Some(&in_features) {
+            return Err(format!(
+                "weight {weight} expects {in_features} input features, the input is {input}"
+            ));
+        }
+        if in_features == 0 {
+            return Err(format!("needs at least one input feature, the input is {input}"));
+        }
+        if let Some(bias) = inputs.get(2).filter(|bias| *bias.shape != [out_features]) {
+            return Err(format!("bias must be [{out_features}], it is {}", bias.shape));
+        }
+        let mut output = input.to_vec();
+        output[input.len() - 1] = out_features;
+        Ok(vec![TensorDesc::f32(output)])
+    }
+
+    /// dX = dY W, dW = dY^T X, db = sum dY
+    fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, input, weight) = (b.grad_output(), b.input(0), b.input(1));
+        let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
+        let pass = |pass, shape| AffineGrad { pass, shape };
+        let mut grads = vec![
+            b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
+            b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?,
+        ];
+        if b.inputs().len() == 3 {
+            let bias_shape = b.desc(b.input(2)).shape;
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad])?);
+        }
+        Ok(grads)
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
+        let product = forward_product(&lower.inputs[0].shape, &lower.inputs[1].shape);
+        product.lower(lower, "linear", [Slot::Input(0), Slot::Input(1)], bias);
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        forward_product(&inputs[0].shape, &inputs[1].shape).flops()
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl Affine {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let product = forward_product(inputs[0].shape(), inputs[1].shape());
+        let output = &mut *outputs[0].real;
+        product.eval(context.host, inputs[0].real, inputs[1].real, output);
+        if let Some(bias) = inputs.get(2) {
+            for row in output.chunks_exact_mut(product.n) {
+                row.iter_mut().zip(bias.real).for_each(|(y, b)| *y += *b);
+            }
+        }
+    }
+}
+
+/// `[N, in] [out, in]^T`, where N counts the rows of all leading dimensions.
+fn forward_product(input: &Shape, weight: &Shape) -> Product {
+    let [out_features, in_features] = weight.as_2d().expect("the shape rule has checked the rank");
+    Product::new([input.numel() / in_features, in_features, out_features], false, true)
+}
+
+/// Which gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pass {
+    Input,
+    Weight,
+    Bias,
+}
+
+/// The gradients: `(grad_output, weight) -> grad_input`, `(grad_output, input) -> grad_weight`,
+/// `(grad_output) -> grad_bias`; each of `shape`.
+#[derive(Clone, Debug, PartialEq)]
+struct AffineGrad {
+    pass: Pass,
+    shape: Shape,
+}
+
+impl Op for AffineGrad {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn pass(&self) -> &'static str {
+        match self.pass {
+            Pass::Input => "grad_input",
+            Pass::Weight => "grad_weight",
+            Pass::Bias => "grad_bias",
+        }
+    }
+
+    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        if self.pass == Pass::Bias {
+            return self.lower_grad_bias(lower);
+        }
+        let product = self.product(&lower.inputs[0].shape);
+        product.lower(lower, "linear", [Slot::Input(0), Slot::Input(1)], None);
+    }
+
+    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
+        match self.pass {
+            Pass::Bias => inputs[0].numel() as u64,
+            _ => self.product(&inputs[0].shape).flops(),
+        }
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl AffineGrad {
+    /// The product that gives the gradient of the input or of the weight.
+    fn product(&self, grad_output: &Shape) -> Product {
+        let out_features = *grad_output.last().expect("the shape rule has checked the rank");
+        let in_features = *self.shape.last().expect("the shape rule has checked the rank");
+        let rows = grad_output.numel() / out_features;
+        match self.pass {
+            Pass::Weight => Product::new([out_features, rows, in_features], true, false),
+            _ => Product::new([rows, out_features, in_features], false, false),
+        }
+    }
+
+    fn lower_grad_bias(&self, lower: &mut Lower<'_>) {
+        let columns = self.shape.numel();
+        let rows = lower.inputs[0].numel() / columns;
+        let (slabs, slab_len) = slabs(rows, columns.div_ceil(64));
+        let slot = lower.scratch(slabs * columns);
+        let partials = Partials { slot, slabs, count: columns, tile: Tile::choose(columns, columns) };
+        let dispatch = lower
+            .dispatch("linear", "grad_bias")
+            .read("grad_output", Slot::Input(0))
+            .write("output", slot)
+            .uniforms(&[("m", rows), ("n", columns), ("slabs", slabs), ("slab_len", slab_len)]);
+        partials.tile.constants(dispatch).over(slabs * columns);
+        partials.reduce(lower, "linear", None);
+    }
+
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let output = &mut *outputs[0].real;
+        match self.pass {
+            Pass::Bias => sum_rows(context.host, inputs[0].real, self.shape.numel(), output),
+            _ => {
+                let product = self.product(inputs[0].shape());
+                product.eval(context.host, inputs[0].real, inputs[1].real, output);
+            }
+        }
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let case = |id: &str, input: &[usize], layer: Linear| {
+        let in_features = input[input.len() - 1];
+        let mut inputs =
+            vec![(input.to_vec(), Draw::Normal), (vec![layer.out_features, in_features], Draw::Normal)];
+        if layer.bias {
+            inputs.push((vec![layer.out_features], Draw::Normal));
+        }
+        Sample::new(format!("linear/{id}"), inputs, |graph, values| graph.apply(Affine, values))
+    };
+    vec![
+        case("basic", &[5, 7], Linear::new(3)),
+        case("one", &[1, 1], Linear::new(1)),
+        case("no-bias", &[3, 11], Linear::new(17).bias(false)),
+        case("tokens", &[2, 5, 3], Linear::new(7)),
+        case("split-sum", &[2, 197], Linear::new(1)),
+        case("many-rows", &[149, 2], Linear::new(3)),
+        case("several-tiles", &[37, 5], Linear::new(39)),
+    ]
+}

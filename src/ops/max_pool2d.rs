@@ -1,0 +1,248 @@
+//! `torch.nn.MaxPool2d`: the largest pixel under each window, per channel.
+//!
+//! Letters: input `N C H W`, window `R S`, output `N C P Q`.
+
+use serde::{Deserialize, Serialize};
+
+use super::pool::{Dims, Pool};
+use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
+use crate::cpu_kernel;
+use crate::error::Result;
+use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::tensor::Shape;
+
+/// The registry's line.
+pub const OPERATOR: Operator = Operator {
+    name: "max_pool2d",
+    summary: "largest pixel under a sliding window (torch.nn.MaxPool2d)",
+    shader: shader!("max_pool2d"),
+    layer: Some(parse_layer::<MaxPool2d>),
+    samples,
+};
+
+/// The layer and its operator: `input -> (output, taps)`; arguments and defaults are those of `torch.nn.MaxPool2d`.
+///
+/// Of equal pixels the first in row-major order is taken; a NaN is taken before all numbers, the last of several. `taps`
+/// holds the winner of each window as `r S + s` (-1 if the whole window is padding) for the gradient; as a float, so that
+/// values and winners are of one width and the loop over channels vectorises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxPool2d {
+    /// Height and width of the window.
+    pub kernel_size: Pair,
+    /// Steps between windows; `kernel_size` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<Pair>,
+    /// Rows and columns around the image that never win; at most half of `kernel_size`.
+    #[serde(default = "Pair::zero")]
+    pub padding: Pair,
+    /// Distance between a window's elements.
+    #[serde(default = "Pair::one")]
+    pub dilation: Pair,
+    /// Whether a last window that hangs over the end counts.
+    #[serde(default)]
+    pub ceil_mode: bool,
+}
+
+impl MaxPool2d {
+    /// Windows of `kernel_size`, side by side, without padding.
+    pub fn new(kernel_size: impl Into<Pair>) -> MaxPool2d {
+        MaxPool2d {
+            kernel_size: kernel_size.into(),
+            stride: None,
+            padding: Pair::zero(),
+            dilation: Pair::one(),
+            ceil_mode: false,
+        }
+    }
+
+    /// The same with a stride.
+    pub fn stride(self, stride: impl Into<Pair>) -> MaxPool2d {
+        MaxPool2d { stride: Some(stride.into()), ..self }
+    }
+
+    /// The same with padding.
+    pub fn padding(self, padding: impl Into<Pair>) -> MaxPool2d {
+        MaxPool2d { padding: padding.into(), ..self }
+    }
+
+    /// The same with a dilation.
+    pub fn dilation(self, dilation: impl Into<Pair>) -> MaxPool2d {
+        MaxPool2d { dilation: dilation.into(), ..self }
+    }
+
+    /// The same with or without windows that hang over the end.
+    pub fn ceil_mode(self, ceil_mode: bool) -> MaxPool2d {
+        MaxPool2d { ceil_mode, ..self }
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::new(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+    }
+
+    fn dilations(&self) -> [(&'static str, usize); 2] {
+        [("dilation_h", self.dilation.h), ("dilation_w", self.dilation.w)]
+    }
+}
+
+impl Layer for MaxPool2d {
+    fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
+        graph.apply1(*self, &[input])
+    }
+}
+
+impl Op for MaxPool2d {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let output = self.pool().infer(&inputs[0])?;
+        Ok(vec![output.clone(), output])
+    }
+
+    /// dx[h, w] = sum of dy[p, q] over the windows (p, q) that (h, w) has won
+    fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, taps, shape) = (b.grad_output(), b.output(1), b.desc(b.input(0)).shape);
+        Ok(vec![b.when_needed(0, MaxPool2dGrad { forward: *self, shape }, &[grad, taps])?])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let dims = self.pool().dims(&lower.inputs[0].shape);
+        let count = lower.outputs[0].numel();
+        lower
+            .dispatch("max_pool2d", "forward")
+            .read("input", Slot::Input(0))
+            .write("output", Slot::Output(0))
+            .write("taps", Slot::Output(1))
+            .uniform("count", count)
+            .uniforms(&dims.uniforms())
+            .uniforms(&self.dilations())
+            .uniform("lowest", f32::NEG_INFINITY)
+            .over(count);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl MaxPool2d {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let dims = self.pool().dims(inputs[0].shape());
+        let input = inputs[0].real;
+        let [output, taps] = outputs else { unreachable!("the shape rule gives two outputs") };
+        let (first, second) = ((&mut *output.real, dims.row()), (&mut *taps.real, dims.row()));
+        context.host.for_each_chunk_pair(first, second, &|row, output, taps| {
+            let image = &input[row / dims.p * dims.image()..][..dims.image()];
+            let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
+            for (q, (output, taps)) in pixels.enumerate() {
+                forward_pixel(&dims, image, [row % dims.p, q], output, taps);
+            }
+        });
+    }
+}
+
+/// One output pixel: the largest value and its tap, for all channels.
+fn forward_pixel<T: Real>(dims: &Dims, image: &[T], [p, q]: [usize; 2], output: &mut [T], taps: &mut [T]) {
+    output.fill(T::neg_infinity());
+    taps.fill(-T::one());
+    for (i, (tap, pixel)) in dims.taps(p, q).enumerate() {
+        let (source, tap) = (&image[pixel * dims.c..][..dims.c], T::of(tap as f64));
+        if i == 0 {
+            output.copy_from_slice(source);
+            taps.fill(tap);
+            continue;
+        }
+        for ((best, winner), x) in output.iter_mut().zip(taps.iter_mut()).zip(source) {
+            let wins = *x > *best || x.is_nan();
+            *best = if wins { *x } else { *best };
+            *winner = if wins { tap } else { *winner };
+        }
+    }
+}
+
+/// The gradient: `(grad_output, taps) -> grad_input`.
+#[derive(Clone, Debug, PartialEq)]
+struct MaxPool2dGrad {
+    forward: MaxPool2d,
+    shape: Shape,
+}
+
+impl Op for MaxPool2dGrad {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn pass(&self) -> &'static str {
+        "grad_input"
+    }
+
+    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) {
+        let dims = self.forward.pool().dims(&self.shape);
+        let count = self.shape.numel();
+        lower
+            .dispatch("max_pool2d", "grad_input")
+            .read("grad_output", Slot::Input(0))
+            .read("winners", Slot::Input(1))
+            .write("output", Slot::Output(0))
+            .uniform("count", count)
+            .uniforms(&dims.uniforms())
+            .uniforms(&self.forward.dilations())
+            .over(count);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl MaxPool2dGrad {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        let dims = self.forward.pool().dims(&self.shape);
+        let (grad, taps) = (inputs[0].real, inputs[1].real);
+        context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, image| {
+            image.fill(T::zero());
+            for (p, q) in (0..dims.p).flat_map(|p| (0..dims.q).map(move |q| (p, q))) {
+                let at = ((n * dims.p + p) * dims.q + q) * dims.c;
+                let (grad, taps) = (&grad[at..][..dims.c], &taps[at..][..dims.c]);
+                for (tap, pixel) in dims.taps(p, q) {
+                    let tap = T::of(tap as f64);
+                    let pairs = grad.iter().zip(taps);
+                    for (dx, (dy, winner)) in image[pixel * dims.c..][..dims.c].iter_mut().zip(pairs) {
+                        *dx += if *winner == tap { *dy } else { T::zero() };
+                    }
+                }
+            }
+        });
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let case = |id: &str, input: [usize; 4], op: MaxPool2d| {
+        Sample::new(format!("max_pool2d/{id}"), vec![(input.to_vec(), Draw::Distinct)], move |graph, values| {
+            Ok(vec![graph.apply1(op, values)?])
+        })
+    };
+    let pool = |kernel: usize| MaxPool2d::new(kernel);
+    vec![
+        case("basic", [2, 3, 6, 4], pool(2)),
+        case("rest", [1, 3, 7, 5], pool(2)),
+        case("pixel-1", [1, 1, 1, 1], pool(1)),
+        case("pixel-1-padded", [2, 3, 1, 1], pool(3).stride(1).padding(1)),
+        case("overlapping", [2, 3, 7, 5], pool(3).stride(2).padding(1)),
+        case("stride-1", [1, 2, 5, 7], pool(3).stride(1).padding(1)),
+        case("stride-above-kernel", [1, 3, 8, 7], pool(2).stride(3)),
+        case("dilated", [1, 2, 9, 7], pool(3).stride(2).padding(1).dilation(2)).may_drop_nan(),
+        case(
+            "asymmetric",
+            [1, 2, 9, 7],
+            MaxPool2d::new([3, 2]).stride([1, 2]).padding([1, 0]).dilation([1, 2]),
+        ),
+        case("ceil", [1, 3, 7, 8], pool(3).stride(2).ceil_mode(true)),
+        case("ceil-last-in-padding", [1, 2, 5, 7], pool(2).padding(1).ceil_mode(true)),
+        case("ceil-larger-than-image", [2, 3, 2, 2], pool(3).stride(2).ceil_mode(true)),
+        case("whole-image", [2, 5, 3, 5], MaxPool2d::new([3, 5])),
+        case("many-channels", [1, 67, 3, 1], MaxPool2d::new([2, 1]).stride(1)),
+    ]
+}

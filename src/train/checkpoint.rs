@@ -1,0 +1,165 @@
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::device::Environment;
+use super::weights::{self, TensorFile, Tensors};
+use crate::error::{Error, Result};
+use crate::plan::{PageList, Program};
+
+/// Where a run stands: everything that is not a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: u32,
+    /// Batches done of the epoch that is under way.
+    pub position: u32,
+    /// Seed of all random numbers: with step and epoch it is the state of their generator.
+    pub seed: u64,
+    /// Loss and correct predictions of the epoch so far, as the bits of f64, and the number of samples.
+    pub totals: Totals,
+    /// What the bits depend on.
+    pub environment: Environment,
+}
+
+/// Sums over the steps of an epoch; kept as bits so that a resumed epoch reports what it would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    loss: u64,
+    correct: u64,
+    samples: u64,
+}
+
+impl Totals {
+    /// Adds a step.
+    pub fn add(&mut self, loss: f64, correct: f64, samples: u64) {
+        self.loss = (f64::from_bits(self.loss) + loss * samples as f64).to_bits();
+        self.correct = (f64::from_bits(self.correct) + correct).to_bits();
+        self.samples += samples;
+    }
+
+    /// Mean loss and share of correct predictions.
+    pub fn means(&self) -> (f64, f64) {
+        let samples = self.samples.max(1) as f64;
+        (f64::from_bits(self.loss) / samples, f64::from_bits(self.correct) / samples)
+    }
+}
+
+/// A run's complete state.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Parameters and running statistics.
+    pub model: Tensors,
+    /// The optimizer's state arrays, by slot and parameter.
+    pub optimizer: IndexMap<String, Tensors>,
+    /// Where the run stands.
+    pub progress: Progress,
+}
+
+const KEY: &str = "wgrad.checkpoint";
+
+impl Checkpoint {
+    /// Writes the checkpoint of a run folder; the one before is kept beside it.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        let mut file = TensorFile { tensors: self.model.clone(), ..Default::default() };
+        for (slot, tensors) in &self.optimizer {
+            let named =
+                tensors.iter().map(|(name, tensor)| (format!("optimizer.{slot}.{name}"), tensor.clone()));
+            file.tensors.extend(named);
+        }
+        let progress =
+            serde_json::to_string(&self.progress).map_err(|error| Error::file(run, error.to_string()))?;
+        file.metadata.insert(KEY.to_string(), progress);
+        let [current, previous] = paths(run);
+        let next = run.join("checkpoint.next.safetensors");
+        file.write(&next)?;
+        if current.exists() {
+            std::fs::rename(&current, &previous).map_err(Error::io("rename", &current))?;
+        }
+        std::fs::rename(&next, &current).map_err(Error::io("rename", &next))
+    }
+
+    /// Reads the newest checkpoint of a run folder that is whole; the message says why a newer one was passed over.
+    pub fn read(run: &Path, slots: &[&str]) -> Result<(Checkpoint, Option<String>)> {
+        let [current, previous] = paths(run);
+        if !current.exists() && !previous.exists() {
+            return Err(Error::file(
+                run,
+                "has no checkpoint; the run ended before its first one: start it again",
+            ));
+        }
+        match Checkpoint::read_file(&current, slots) {
+            Ok(checkpoint) => Ok((checkpoint, None)),
+            Err(error) if previous.exists() => Checkpoint::read_file(&previous, slots)
+                .map(|checkpoint| (checkpoint, Some(error.to_string()))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_file(path: &Path, slots: &[&str]) -> Result<Checkpoint> {
+        let mut file = TensorFile::read(path)?;
+        let text = file.metadata.get(KEY).ok_or_else(|| Error::file(path, "is not a checkpoint of wgrad"))?;
+        let progress = serde_json::from_str(text)
+            .map_err(|error| Error::file(path, format!("has a damaged record of its progress: {error}")))?;
+        let mut optimizer = IndexMap::new();
+        for slot in slots {
+            let prefix = format!("optimizer.{slot}.");
+            let own = file.tensors.iter().filter_map(|(name, tensor)| {
+                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
+            });
+            optimizer.insert(slot.to_string(), own.collect());
+        }
+        file.tensors.retain(|name, _| !name.starts_with("optimizer."));
+        Ok(Checkpoint { model: file.tensors, optimizer, progress })
+    }
+
+    /// Fails unless the checkpoint has exactly the tensors of the program.
+    pub fn check(&self, run: &Path, program: &Program) -> Result<()> {
+        let pages = &program.pages;
+        let stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());
+        for (name, shape, _) in stored {
+            match self.model.get(name) {
+                Some(tensor) if tensor.shape == *shape => {}
+                Some(tensor) => {
+                    let message = format!(
+                        "has a checkpoint with \"{name}\" as {}, the model needs {shape}",
+                        tensor.shape
+                    );
+                    return Err(Error::file(run, message));
+                }
+                None => return Err(Error::file(run, format!("has a checkpoint without \"{name}\""))),
+            }
+        }
+        for (slot, tensors) in &self.optimizer {
+            let incomplete = pages
+                .parameters
+                .tensors()
+                .iter()
+                .find(|(name, shape, _)| tensors.get(name).is_none_or(|tensor| tensor.shape != *shape));
+            if let Some((name, ..)) = incomplete {
+                return Err(Error::file(
+                    run,
+                    format!("has a checkpoint without the optimizer's {slot} of \"{name}\""),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn paths(run: &Path) -> [PathBuf; 2] {
+    [run.join("checkpoint.safetensors"), run.join("checkpoint.previous.safetensors")]
+}
+
+/// The page lists of a session that make up its state, with the names under which a checkpoint has them.
+pub fn slot_lists(program: &Program) -> impl Iterator<Item = (&'static str, PageList)> {
+    program.slots().iter().enumerate().map(|(slot, name)| (*name, PageList::Slot(slot)))
+}
+
+/// Pages of one slot from a checkpoint.
+pub fn slot_pages(program: &Program, tensors: &Tensors) -> Vec<Vec<f32>> {
+    weights::to_pages(&program.pages.parameters, tensors)
+}

@@ -1,0 +1,104 @@
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::recipe::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::gpu::{Adapter, AdapterKind, Gpu, adapters};
+
+/// What a session runs on.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The native CPU path.
+    Cpu,
+    /// An open GPU.
+    Gpu(Arc<Gpu>),
+}
+
+/// What results depend on to the bit, besides recipe and data; recorded with each checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The device's name; `cpu` for the native CPU path.
+    pub device: String,
+    /// The driver of a GPU.
+    pub driver: String,
+    /// Threads of the CPU path.
+    pub threads: usize,
+    /// The version of wgrad, which stands for its table of kernels.
+    pub version: String,
+}
+
+impl Device {
+    /// Opens the device that the user asked for.
+    pub async fn open(choice: &DeviceChoice) -> Result<Device> {
+        if *choice == DeviceChoice::Cpu {
+            return Ok(Device::Cpu);
+        }
+        let found = adapters().await;
+        let best = found.iter().min_by_key(|adapter| adapter.kind);
+        let chosen = match choice {
+            DeviceChoice::Cpu => None,
+            DeviceChoice::Auto => best.filter(|adapter| adapter.kind != AdapterKind::Software),
+            DeviceChoice::Gpu => Some(best.ok_or_else(no_adapter)?),
+            DeviceChoice::Index(index) => Some(found.get(*index).ok_or_else(|| unknown(choice, &found))?),
+            DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
+        };
+        match chosen {
+            Some(adapter) => Ok(Device::Gpu(Arc::new(Gpu::open(adapter).await?))),
+            None => Ok(Device::Cpu),
+        }
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu => format!("the CPU ({} threads)", rayon::current_num_threads()),
+            Device::Gpu(gpu) => gpu.name.clone(),
+        }
+    }
+
+    /// What is recorded with a run.
+    pub fn environment(&self) -> Environment {
+        let (device, driver) = match self {
+            Device::Cpu => ("cpu".to_string(), String::new()),
+            Device::Gpu(gpu) => (gpu.name.clone(), gpu.driver.clone()),
+        };
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        Environment { device, driver, threads: rayon::current_num_threads(), version }
+    }
+
+    /// Largest page of parameters that the device binds at once, in bytes.
+    pub fn max_page_bytes(&self) -> u64 {
+        match self {
+            Device::Cpu => 1 << 40,
+            Device::Gpu(gpu) => gpu.capabilities.max_storage_binding.min(gpu.capabilities.max_buffer),
+        }
+    }
+}
+
+fn by_name<'a>(name: &str, found: &'a [Adapter]) -> Option<&'a Adapter> {
+    let wanted = name.to_lowercase();
+    found.iter().find(|adapter| adapter.name.to_lowercase().contains(&wanted))
+}
+
+fn no_adapter() -> Error {
+    Error::NoDevice(
+        "no GPU adapter was found: install a Vulkan driver (on Debian mesa-vulkan-drivers), or use --device cpu"
+            .to_string(),
+    )
+}
+
+fn unknown(choice: &DeviceChoice, found: &[Adapter]) -> Error {
+    if found.is_empty() {
+        return no_adapter();
+    }
+    let names: Vec<String> =
+        found.iter().map(|adapter| format!("{} ({})", adapter.index, adapter.name)).collect();
+    Error::NoDevice(format!("no device \"{choice}\"; there are: cpu, {}", names.join(", ")))
+}
+
+/// Runs pieces of work in parallel: the threads that the GPU executor is given.
+pub fn in_parallel(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    (0..count).into_par_iter().for_each(work);
+}

@@ -1,0 +1,52 @@
+//! Reading and writing files so that nothing is lost: a file is written under a temporary name, synced and renamed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Replaces a file by what `write` writes, or leaves it as it was.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let replace = || {
+        let mut temporary = tempfile::Builder::new().prefix(".wgrad-").tempfile_in(folder)?;
+        let mut buffered = std::io::BufWriter::new(temporary.as_file_mut());
+        write(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        temporary.as_file().sync_all()?;
+        set_permissions(temporary.as_file())?;
+        temporary.persist(path)?;
+        sync_folder(folder)
+    };
+    replace().map_err(Error::io("write", path))
+}
+
+/// Temporary files are private; what a run leaves behind is as readable as any other file.
+#[cfg(unix)]
+fn set_permissions(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_permissions(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Makes a rename durable. Folders can be synced on Unix only.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// The content of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(Error::io("read", path))
+}
+
+/// The content of a text file.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = read(path)?;
+    String::from_utf8(bytes).map_err(|_| Error::file(path, "is not a text file"))
+}

@@ -1,0 +1,104 @@
+//! `metrics.jsonl`: a line per logged step and a line per epoch.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use crate::error::{Error, Result};
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// A logged step.
+    Step(StepLine),
+    /// A finished epoch.
+    Epoch(EpochLine),
+}
+
+/// A logged step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepLine {
+    /// From 1.
+    pub step: u64,
+    /// From 1.
+    pub epoch: u32,
+    /// Before the update.
+    pub loss: f32,
+    /// Of this step.
+    pub lr: f64,
+    /// Norm of the gradients before clipping.
+    pub grad_norm: f32,
+    /// Since the last logged step.
+    pub img_per_s: f64,
+}
+
+/// A finished epoch; accuracies are fractions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochLine {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean over the epoch's steps, as trained (with label smoothing, dropout, ...).
+    pub train_loss: f64,
+    /// Share of correct predictions while training.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy over the test split, without label smoothing.
+    pub test_loss: f64,
+    /// Share of correct predictions on the test split.
+    pub test_accuracy: f64,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens a run's metrics, cut back to what was written up to a step and a number of finished epochs.
+    pub fn open(run: &Path, step: u64, epochs: u32) -> Result<Metrics> {
+        let path = run.join("metrics.jsonl");
+        if path.exists() {
+            let text = files::read_text(&path)?;
+            let kept: Vec<&str> = text.lines().filter(|line| is_kept(line, step, epochs)).collect();
+            files::write_atomic(&path, |file| kept.iter().try_for_each(|line| writeln!(file, "{line}")))?;
+        }
+        let file =
+            OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
+        Ok(Metrics { path, file })
+    }
+
+    /// Appends a line.
+    pub fn write(&mut self, line: &Line) -> Result<()> {
+        let mut text =
+            serde_json::to_string(line).map_err(|error| Error::file(&self.path, error.to_string()))?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+
+    /// Makes all lines durable.
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("write", &self.path))
+    }
+}
+
+/// Whether a line was written before the checkpoint; half a line, left by a crash, was not.
+fn is_kept(line: &str, step: u64, epochs: u32) -> bool {
+    match serde_json::from_str(line) {
+        Ok(Line::Step(line)) => line.step <= step,
+        Ok(Line::Epoch(line)) => line.epoch <= epochs,
+        Err(_) => false,
+    }
+}
+
+/// All lines of a run's metrics, passing over damaged ones.
+pub fn read(run: &Path) -> Result<Vec<Line>> {
+    let text = files::read_text(&run.join("metrics.jsonl"))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}

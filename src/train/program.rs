@@ -1,0 +1,88 @@
+//! Programs that train and evaluate a classifier.
+
+use std::sync::Arc;
+
+use super::device::Device;
+use crate::error::Result;
+use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
+use crate::models::Model;
+use crate::ops::accuracy::Accuracy;
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::{Reduction, gradients};
+use crate::plan::{Optimizer, Program};
+
+/// The training graph's place in a training program.
+pub const TRAIN: usize = 0;
+/// The evaluation graph's place in a training program.
+pub const EVAL: usize = 1;
+
+/// What a classifier is trained for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+}
+
+/// The program that trains and evaluates a classifier: two graphs over the same parameters.
+pub fn training(
+    model: &Model,
+    task: &Task,
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    device: &Device,
+) -> Result<Program> {
+    let graphs = vec![train_graph(model, task)?, eval_graph(model, task)?];
+    let group = ParameterGroup { rate: 1.0, weight_decay };
+    let groups = vec![group; graphs[TRAIN].parameters().len()];
+    Program::new(graphs, Some(Optimizer { update, groups }), device.max_page_bytes())
+}
+
+/// The program that evaluates a classifier.
+pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program> {
+    Program::new(vec![eval_graph(model, task)?], None, device.max_page_bytes())
+}
+
+/// Forward, loss, number of correct predictions, and the gradient of every parameter.
+pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
+    let mut graph = Graph::new(Mode::Train);
+    let (logits, labels) = network(model, task, &mut graph)?;
+    let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
+    let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
+    let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
+    graph.output("loss", loss);
+    graph.output("correct", correct);
+    let parameters = graph.parameters();
+    let found = gradients(&mut graph, loss, &parameters)?;
+    for (parameter, gradient) in parameters.into_iter().zip(found) {
+        if let Some(gradient) = gradient {
+            graph.set_gradient(parameter, gradient);
+        }
+    }
+    Ok(graph)
+}
+
+/// Logits with running statistics, and the loss summed over the batch's valid samples.
+pub fn eval_graph(model: &Model, task: &Task) -> Result<Graph> {
+    let mut graph = Graph::new(Mode::Eval);
+    let (logits, labels) = network(model, task, &mut graph)?;
+    let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
+    let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
+    graph.output("logits", logits);
+    graph.output("loss", loss);
+    Ok(graph)
+}
+
+fn network(model: &Model, task: &Task, graph: &mut Graph) -> Result<(Value, Value)> {
+    let [c, h, w] = task.image;
+    let images = graph.input("images", TensorDesc::f32([task.batch_size, c, h, w]));
+    let labels = graph.input("labels", TensorDesc::i32([task.batch_size]));
+    let logits = model.build(graph, images)?;
+    model.check_classes(graph, logits, task.classes)?;
+    Ok((logits, labels))
+}

@@ -1,0 +1,119 @@
+//! The run folder: recipe, model, metrics, weights, checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use super::weights::{TensorFile, Tensors};
+use crate::data::Normalization;
+use crate::error::{Error, Result};
+use crate::models::{Model, ModelSpec};
+
+/// A run folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its path.
+    pub path: PathBuf,
+}
+
+const MODEL_KEY: &str = "wgrad.model";
+
+/// What `model.safetensors` says of itself, besides the weights: enough to use it without the data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunModel {
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+    /// Names of the classes, in order.
+    pub classes: Vec<String>,
+    /// How pixels (0..1) are normalised.
+    pub normalization: Option<Normalization>,
+    /// The model as a model file.
+    pub model: String,
+}
+
+impl Run {
+    /// Creates a folder for a new run.
+    ///
+    /// # Errors
+    /// If it already holds a run.
+    pub fn create(path: &Path) -> Result<Run> {
+        std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        for name in ["recipe.toml", "checkpoint.safetensors", "model.safetensors"] {
+            if path.join(name).exists() {
+                let message = "already holds a run; give another --out, or continue it with `wgrad resume`";
+                return Err(Error::file(path, message));
+            }
+        }
+        Ok(Run { path: path.to_path_buf() })
+    }
+
+    /// Creates the first free of `base/name-1`, `base/name-2`, ...
+    pub fn create_numbered(base: &Path, name: &str) -> Result<Run> {
+        std::fs::create_dir_all(base).map_err(Error::io("create", base))?;
+        for number in 1.. {
+            let path = base.join(format!("{name}-{number}"));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Run { path }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("create", &path)(error)),
+            }
+        }
+        unreachable!("one of 2^31 numbers is free")
+    }
+
+    /// Opens the folder of a run.
+    pub fn open(path: &Path) -> Result<Run> {
+        if !path.is_dir() {
+            return Err(Error::file(path, "is not a run folder: there is no such folder"));
+        }
+        if !path.join("recipe.toml").is_file() {
+            return Err(Error::file(path, "is not a run folder: it has no recipe.toml"));
+        }
+        Ok(Run { path: path.to_path_buf() })
+    }
+
+    /// A file of the run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes `recipe.toml` and `model.toml`.
+    pub fn write_recipe(&self, recipe: &str, model: &str) -> Result<()> {
+        files::write_atomic(&self.file("recipe.toml"), |file| file.write_all(recipe.as_bytes()))?;
+        files::write_atomic(&self.file("model.toml"), |file| file.write_all(model.as_bytes()))
+    }
+
+    /// Writes `model.safetensors`, with PyTorch's counters of batches, so that `load_state_dict` takes it as it is.
+    pub fn write_model(&self, about: &RunModel, tensors: &Tensors, steps: u64) -> Result<()> {
+        let path = self.file("model.safetensors");
+        let mut file = TensorFile { tensors: tensors.clone(), ..Default::default() };
+        let means = tensors.keys().filter_map(|name| name.strip_suffix("running_mean"));
+        file.counters.extend(means.map(|layer| (format!("{layer}num_batches_tracked"), steps as i64)));
+        let text = serde_json::to_string(about).map_err(|error| Error::file(&path, error.to_string()))?;
+        file.metadata.insert(MODEL_KEY.to_string(), text);
+        file.write(&path)
+    }
+
+    /// Reads `model.safetensors`: what it says of itself, the model, and its weights.
+    pub fn read_model(&self) -> Result<(RunModel, Model, TensorFile)> {
+        let path = self.file("model.safetensors");
+        if !path.is_file() {
+            let message = "has no model.safetensors yet; it is written at the end of each epoch";
+            return Err(Error::file(&self.path, message));
+        }
+        let file = TensorFile::read(&path)?;
+        let text = file.metadata.get(MODEL_KEY);
+        let text = text.ok_or_else(|| {
+            Error::file(&path, "does not say which model it is of; was it written by wgrad?")
+        })?;
+        let about: RunModel = serde_json::from_str(text).map_err(|error| {
+            Error::file(&path, format!("has a damaged description of its model: {error}"))
+        })?;
+        if let Some(normalization) = &about.normalization {
+            normalization.check(about.image[0])?;
+        }
+        let model = ModelSpec::parse("model", &about.model)?.bind(about.image, about.classes.len())?;
+        Ok((about, model, file))
+    }
+}

@@ -1,0 +1,96 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::device::{Device, in_parallel};
+use crate::error::Result;
+use crate::graph::Step;
+use crate::plan::{Data, Finished, PageList, Program};
+use crate::{cpu, gpu};
+
+/// A program on a device. Runs are submitted and collected in order; on the CPU they are done when submitted.
+pub enum Session {
+    /// On the host.
+    Cpu(Box<cpu::Session<f32>>, Arc<Program>, VecDeque<Finished>),
+    /// On a GPU.
+    Gpu(Box<gpu::Session>),
+}
+
+impl Session {
+    /// Prepares a program on a device; all pages start zeroed.
+    pub async fn new(device: &Device, program: Arc<Program>) -> Result<Session> {
+        Ok(match device {
+            Device::Cpu => {
+                Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new())
+            }
+            Device::Gpu(gpu) => {
+                Session::Gpu(Box::new(gpu::Session::new(gpu.clone(), program, &in_parallel).await?))
+            }
+        })
+    }
+
+    /// Queues a run of a graph.
+    pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
+        match self {
+            Session::Gpu(session) => session.submit(graph, inputs, step),
+            Session::Cpu(session, program, done) => {
+                let report = session.run(graph, inputs, step);
+                let trains = program.optimizer.is_some() && !program.graphs[graph].gradients().is_empty();
+                let report = trains.then_some(report);
+                let mut outputs = HashMap::new();
+                if !trains {
+                    let names = program.graphs[graph].outputs().keys();
+                    outputs.extend(
+                        names.filter_map(|name| Some((name.clone(), session.output(name)?.to_vec()))),
+                    );
+                }
+                done.push_back(Finished { graph, report, outputs });
+                Ok(())
+            }
+        }
+    }
+
+    /// The oldest run, waiting for it if more than `leave` are in flight.
+    pub async fn collect(&mut self, leave: usize) -> Result<Option<Finished>> {
+        match self {
+            Session::Gpu(session) => session.collect(leave).await,
+            Session::Cpu(_, _, done) => Ok(done.pop_front()),
+        }
+    }
+
+    /// Overwrites the pages of a list.
+    pub fn write_pages(&mut self, list: PageList, pages: &[Vec<f32>]) {
+        match self {
+            Session::Gpu(session) => session.write_pages(list, pages),
+            Session::Cpu(session, ..) => {
+                for (own, given) in session.pages_mut(list).iter_mut().zip(pages) {
+                    own.copy_from_slice(given);
+                }
+            }
+        }
+    }
+
+    /// The pages of a list, after all that is queued.
+    pub async fn read_pages(&mut self, list: PageList) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Session::Gpu(session) => session.read_pages(list).await,
+            Session::Cpu(session, ..) => Ok(session.pages(list).to_vec()),
+        }
+    }
+
+    /// Each dispatch of a graph by itself, with its time in milliseconds; empty on the CPU.
+    pub async fn profile(&mut self, graph: usize) -> Result<Vec<(String, f64)>> {
+        let began = std::time::Instant::now();
+        match self {
+            Session::Gpu(session) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
+            Session::Cpu(..) => Ok(vec![]),
+        }
+    }
+
+    /// Bytes of all buffers on a GPU.
+    pub fn device_bytes(&self) -> Option<u64> {
+        match self {
+            Session::Gpu(session) => Some(session.device_bytes()),
+            Session::Cpu(..) => None,
+        }
+    }
+}

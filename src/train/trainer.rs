@@ -1,0 +1,382 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
+use super::device::Device;
+use super::evaluation::{Evaluation, Evaluator};
+use super::metrics::{EpochLine, Line, Metrics, StepLine};
+use super::program::{self, EVAL, TRAIN, Task};
+use super::recipe::Length;
+use super::run::{Run, RunModel};
+use super::session::Session;
+use super::weights::{self, Tensors};
+use crate::data::{Batch, Dataset, End, Loader, LoaderOptions, Normalization, Order, Position};
+use crate::error::{Error, Result};
+use crate::graph::{Step, Update};
+use crate::models::Model;
+use crate::optim::Schedule;
+use crate::plan::{Data, PageList, Program, StepReport};
+
+/// Steps that are queued before the oldest one's report is waited for.
+const IN_FLIGHT: usize = 2;
+
+/// What a training run needs to know besides model and data.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Images per step; at most the training split.
+    pub batch_size: usize,
+    /// How long to train.
+    pub length: Length,
+    /// The optimizer.
+    pub update: Arc<dyn Update>,
+    /// Weight decay on all parameters.
+    pub weight_decay: f32,
+    /// The learning rate.
+    pub schedule: Schedule,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Gradients with a larger norm are scaled to it.
+    pub clip_norm: Option<f32>,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Whether each epoch has its own order.
+    pub shuffle: bool,
+    /// Steps between lines of the metrics.
+    pub log_every: u64,
+    /// Steps between checkpoints, besides the one at the end of each epoch.
+    pub checkpoint_every: Option<u64>,
+}
+
+/// A finished step, for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepEvent {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// Loss before the update.
+    pub loss: f32,
+    /// Images per step.
+    pub batch_size: usize,
+}
+
+/// Someone who watches a run.
+pub trait Observer {
+    /// A step is done.
+    fn step(&mut self, event: StepEvent);
+    /// An epoch is done and evaluated.
+    fn epoch(&mut self, line: &EpochLine, images_per_second: f64);
+}
+
+/// A training run.
+pub struct Trainer<'d> {
+    settings: Settings,
+    task: Task,
+    data: &'d Dataset,
+    normalization: Option<Normalization>,
+    program: Arc<Program>,
+    session: Session,
+    about: RunModel,
+    run: Option<(Run, Metrics)>,
+    progress: Progress,
+    clock: Clock,
+}
+
+/// Counts images since the last logged step and since the epoch's begin.
+struct Clock {
+    logged: (Instant, u64),
+    epoch: (Instant, u64),
+}
+
+impl<'d> Trainer<'d> {
+    /// Prepares a run from its initial weights ([`weights::initial`], or loaded ones).
+    pub async fn new(
+        model: &Model,
+        data: &'d Dataset,
+        normalization: Option<Normalization>,
+        settings: Settings,
+        device: &Device,
+    ) -> Result<Trainer<'d>> {
+        let task = Task {
+            image: data.image,
+            classes: data.classes.len(),
+            batch_size: settings.batch_size,
+            label_smoothing: settings.label_smoothing,
+        };
+        let program =
+            program::training(model, &task, settings.update.clone(), settings.weight_decay, device)?;
+        let program = Arc::new(program);
+        let session = Session::new(device, program.clone()).await?;
+        let about = RunModel {
+            image: data.image,
+            classes: data.classes.clone(),
+            normalization: normalization.clone(),
+            model: model.to_toml().unwrap_or_default().to_string(),
+        };
+        let progress = Progress {
+            step: 0,
+            epoch: 0,
+            position: 0,
+            seed: settings.seed,
+            totals: Totals::default(),
+            environment: device.environment(),
+        };
+        let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
+        let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
+        let mut trainer = Trainer {
+            settings,
+            task,
+            data,
+            normalization,
+            program,
+            session,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
+        trainer.set_model(&initial);
+        Ok(trainer)
+    }
+
+    /// The initial parameters and running statistics, to merge loaded ones into.
+    pub fn initial(&self) -> Tensors {
+        weights::initial(&self.program.graphs[TRAIN], self.settings.seed)
+    }
+
+    /// Overwrites parameters and running statistics.
+    pub fn set_model(&mut self, tensors: &Tensors) {
+        let [parameters, statistics] = weights::all_pages(&self.program.pages, tensors);
+        self.session.write_pages(PageList::Parameters, &parameters);
+        self.session.write_pages(PageList::Statistics, &statistics);
+    }
+
+    /// Writes metrics, checkpoints and the model into a run folder from now on.
+    pub fn record_in(&mut self, run: Run) -> Result<()> {
+        let metrics = Metrics::open(&run.path, self.progress.step, self.progress.epoch)?;
+        self.run = Some((run, metrics));
+        Ok(())
+    }
+
+    /// Continues from a checkpoint.
+    pub fn restore(&mut self, checkpoint: &Checkpoint, run: &Run) -> Result<()> {
+        checkpoint.check(&run.path, &self.program)?;
+        self.set_model(&checkpoint.model);
+        for (name, list) in slot_lists(&self.program.clone()) {
+            if let Some(tensors) = checkpoint.optimizer.get(name) {
+                let pages = slot_pages(&self.program, tensors);
+                self.session.write_pages(list, &pages);
+            }
+        }
+        let environment = self.progress.environment.clone();
+        self.progress = Progress { environment, ..checkpoint.progress.clone() };
+        Ok(())
+    }
+
+    /// Where the run stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Batches of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        (self.data.train.len() / self.task.batch_size).max(1) as u64
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        match self.settings.length {
+            Length::Epochs(epochs) => u64::from(epochs) * self.steps_per_epoch(),
+            Length::Steps(steps) => u64::from(steps),
+        }
+    }
+
+    /// Bytes of all buffers on a GPU.
+    pub fn device_bytes(&self) -> Option<u64> {
+        self.session.device_bytes()
+    }
+
+    /// Trains to the end; `stop` asks to stop after the steps that are in flight.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the loss or the gradient norm is: the weights are those before that step.
+    /// [`Error::Interrupted`] after `stop`, when a checkpoint has been written.
+    pub async fn train(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Evaluation> {
+        let total = self.total_steps();
+        let mut evaluation = None;
+        let mut queued = self.progress.step;
+        self.start_clock();
+        let loader = if queued < total { Some(self.loader(total)?) } else { None };
+        for batch in loader.into_iter().flatten() {
+            let batch = batch?;
+            self.submit(&batch, queued, total)?;
+            queued += 1;
+            let epoch_ends = u64::from(batch.position) + 1 == self.steps_per_epoch();
+            let stopping = stop.load(Ordering::Relaxed);
+            let saving = self.settings.checkpoint_every.is_some_and(|every| queued.is_multiple_of(every));
+            let leave = if epoch_ends || queued == total || stopping || saving { 0 } else { IN_FLIGHT };
+            self.take_reports(leave, total, observer).await?;
+            if epoch_ends || queued == total {
+                evaluation = Some(self.finish_epoch(epoch_ends, observer).await?);
+            } else if saving || stopping {
+                self.checkpoint().await?;
+            }
+            if stopping && queued < total {
+                return Err(self.interrupted());
+            }
+        }
+        match evaluation {
+            Some(evaluation) => Ok(evaluation),
+            None => self.evaluate().await,
+        }
+    }
+
+    /// Evaluates the test split with the weights as they are.
+    pub async fn evaluate(&mut self) -> Result<Evaluation> {
+        let (session, normalization) = (&mut self.session, self.normalization.as_ref());
+        let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, normalization };
+        evaluator.run(&self.data.test).await
+    }
+
+    /// The parameters and running statistics as they are.
+    pub async fn model(&mut self) -> Result<Tensors> {
+        let parameters = self.session.read_pages(PageList::Parameters).await?;
+        let statistics = self.session.read_pages(PageList::Statistics).await?;
+        let mut tensors = weights::from_pages(&self.program.pages.parameters, &parameters);
+        tensors.extend(weights::from_pages(&self.program.pages.statistics, &statistics));
+        // In the graph's order, which is PyTorch's: a layer's statistics follow its parameters.
+        let order = self.initial();
+        tensors.sort_by_key(|name, _| order.get_index_of(name));
+        Ok(tensors)
+    }
+
+    fn loader(&self, total: u64) -> Result<Loader> {
+        let start = Position { epoch: self.progress.epoch, position: self.progress.position };
+        let Settings { seed, shuffle, batch_size, .. } = self.settings;
+        let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
+        Loader::spawn(
+            &self.data.train,
+            LoaderOptions { batch_size, order, normalization: self.normalization.clone() },
+        )
+    }
+
+    fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
+        let number = step_number(step)?;
+        let step = Step {
+            seed: self.settings.seed,
+            step: number,
+            sample_base: 0,
+            learning_rate: self.settings.schedule.learning_rate(step, total) as f32,
+            clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
+            optimizer: self.settings.update.step_numbers(number + 1),
+        };
+        let inputs = [("images", Data::Real(&batch.images[..])), ("labels", Data::Int(&batch.labels[..]))];
+        self.session.submit(TRAIN, &inputs, &step)
+    }
+
+    async fn take_reports(&mut self, leave: usize, total: u64, observer: &mut dyn Observer) -> Result<()> {
+        while let Some(finished) = self.session.collect(leave).await? {
+            if let Some(report) = finished.report {
+                self.record(&report, total, observer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, report: &StepReport, total: u64, observer: &mut dyn Observer) -> Result<()> {
+        if report.halted {
+            let StepReport { step, loss, grad_norm, .. } = *report;
+            return Err(Error::NotFinite { step, loss, grad_norm });
+        }
+        let batch_size = self.task.batch_size;
+        self.progress.step = report.step;
+        self.progress.position += 1;
+        self.progress.totals.add(f64::from(report.loss), f64::from(report.correct), batch_size as u64);
+        self.clock.logged.1 += batch_size as u64;
+        self.clock.epoch.1 += batch_size as u64;
+        let epoch = self.progress.epoch + 1;
+        observer.step(StepEvent {
+            step: report.step,
+            total_steps: total,
+            epoch,
+            loss: report.loss,
+            batch_size,
+        });
+        if report.step.is_multiple_of(self.settings.log_every) {
+            let img_per_s = rate(self.clock.logged);
+            self.clock.logged = (Instant::now(), 0);
+            let lr = self.settings.schedule.learning_rate(report.step - 1, total);
+            let StepReport { step, loss, grad_norm, .. } = *report;
+            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, img_per_s }))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates, writes the epoch's line, the model and a checkpoint.
+    async fn finish_epoch(&mut self, complete: bool, observer: &mut dyn Observer) -> Result<Evaluation> {
+        let images_per_second = rate(self.clock.epoch);
+        let evaluation = self.evaluate().await?;
+        let (train_loss, train_accuracy) = self.progress.totals.means();
+        let line = EpochLine {
+            epoch: self.progress.epoch + 1,
+            train_loss,
+            train_accuracy,
+            test_loss: evaluation.loss,
+            test_accuracy: evaluation.accuracy,
+        };
+        observer.epoch(&line, images_per_second);
+        self.write(&Line::Epoch(line))?;
+        if complete {
+            self.progress.epoch += 1;
+            self.progress.position = 0;
+            self.progress.totals = Totals::default();
+        }
+        self.checkpoint().await?;
+        self.start_clock();
+        Ok(evaluation)
+    }
+
+    /// Writes checkpoint and model into the run folder, if there is one.
+    async fn checkpoint(&mut self) -> Result<()> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        let model = self.model().await?;
+        let mut optimizer = indexmap::IndexMap::new();
+        for (name, list) in slot_lists(&self.program.clone()) {
+            let pages = self.session.read_pages(list).await?;
+            optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
+        }
+        let Some((run, metrics)) = &mut self.run else { return Ok(()) };
+        metrics.sync()?;
+        run.write_model(&self.about, &model, self.progress.step)?;
+        Checkpoint { model, optimizer, progress: self.progress.clone() }.write(&run.path)
+    }
+
+    fn interrupted(&self) -> Error {
+        let run = self.run.as_ref().map(|(run, _)| run.path.clone()).unwrap_or_default();
+        Error::Interrupted { step: self.progress.step, run }
+    }
+
+    fn write(&mut self, line: &Line) -> Result<()> {
+        match &mut self.run {
+            Some((_, metrics)) => metrics.write(line),
+            None => Ok(()),
+        }
+    }
+
+    fn start_clock(&mut self) {
+        self.clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
+    }
+}
+
+fn rate((since, images): (Instant, u64)) -> f64 {
+    images as f64 / since.elapsed().as_secs_f64().max(1e-9)
+}
+
+fn step_number(step: u64) -> Result<u32> {
+    u32::try_from(step).map_err(|_| Error::Recipe("a run has at most 2^32 steps".to_string()))
+}

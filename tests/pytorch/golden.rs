@@ -1,0 +1,132 @@
+//! Golden files: .safetensors with f32 and i32 tensors in PyTorch's layout and with JSON in the metadata.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use safetensors::{Dtype, SafeTensors};
+use wgrad::cpu::{Element, Session};
+use wgrad::graph::{Step, TensorDesc};
+use wgrad::plan::{Data, PageSet};
+use wgrad::tensor::{DType, Layout, Shape};
+
+/// A file of `tests/goldens/`.
+pub struct Golden {
+    pub tensors: BTreeMap<String, Tensor>,
+    pub metadata: HashMap<String, String>,
+}
+
+/// A tensor in row-major order.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    pub desc: TensorDesc,
+    pub floats: Vec<f32>,
+    pub ints: Vec<i32>,
+}
+
+pub fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
+}
+
+/// The files of a folder of `tests/goldens/`, by stem.
+pub fn files(folder: &str) -> Vec<(String, Golden)> {
+    let entries = std::fs::read_dir(directory().join(folder)).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let stem = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+    paths.iter().map(|path| (stem(path), Golden::read(path))).collect()
+}
+
+impl Golden {
+    fn read(path: &PathBuf) -> Golden {
+        let bytes = std::fs::read(path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let words = |data: &[u8]| -> Vec<[u8; 4]> {
+            data.chunks_exact(4).map(|word| word.try_into().unwrap()).collect()
+        };
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = tensors.iter().map(|(name, view)| {
+            let (shape, words) = (Shape::from(view.shape()), words(view.data()));
+            let tensor = match view.dtype() {
+                Dtype::F32 => Tensor {
+                    desc: TensorDesc::f32(shape),
+                    floats: words.into_iter().map(f32::from_le_bytes).collect(),
+                    ints: vec![],
+                },
+                Dtype::I32 => Tensor {
+                    desc: TensorDesc::i32(shape),
+                    floats: vec![],
+                    ints: words.into_iter().map(i32::from_le_bytes).collect(),
+                },
+                other => panic!("{name} is {other:?}"),
+            };
+            (name.to_string(), tensor)
+        });
+        Golden { tensors: tensors.collect(), metadata: header.metadata().clone().unwrap_or_default() }
+    }
+}
+
+impl Tensor {
+    pub fn shape(&self) -> &Shape {
+        &self.desc.shape
+    }
+
+    /// The floats in a session's type and layout.
+    pub fn physical<T: Element>(&self) -> Vec<T> {
+        let floats: Vec<T> = self.floats.iter().map(|x| T::of(f64::from(*x))).collect();
+        if floats.is_empty() { floats } else { Layout::of(self.shape()).to_physical(&floats) }
+    }
+
+    /// The first tensor of a stack.
+    pub fn first(&self) -> Tensor {
+        let shape = Shape::from(&self.shape()[1..]);
+        let (floats, ints) = (self.floats.iter().take(shape.numel()), self.ints.iter().take(shape.numel()));
+        Tensor {
+            floats: floats.copied().collect(),
+            ints: ints.copied().collect(),
+            desc: TensorDesc { shape, dtype: self.desc.dtype },
+        }
+    }
+
+    /// Compares values in physical order with this tensor: |got - want| <= atol + 1e-5 |want|.
+    pub fn compare<T: Element>(&self, got: &[T], atol: f64) -> Result<(), String> {
+        let got = Layout::of(self.shape()).to_logical(got);
+        let mut worst: Option<(f64, String)> = None;
+        for (at, (got, want)) in got.iter().zip(&self.floats).enumerate() {
+            let (got, want) = (got.f64(), f64::from(*want));
+            let excess = (got - want).abs() / (atol + 1e-5 * want.abs());
+            let is_worse = worst.as_ref().is_none_or(|(other, _)| excess > *other);
+            if (excess > 1.0 || excess.is_nan()) && is_worse {
+                worst =
+                    Some((excess, format!("[{at}] is {got}, PyTorch has {want}, {excess:.1} times too far")));
+            }
+        }
+        worst.map_or(Ok(()), |(_, message)| Err(message))
+    }
+}
+
+/// Inputs as a session takes them: `(name, tensor, its floats in physical order)`.
+pub fn run<T: Element>(session: &mut Session<T>, inputs: &[(&str, &Tensor)]) {
+    let floats: Vec<Vec<T>> = inputs.iter().map(|(_, tensor)| tensor.physical()).collect();
+    let data = inputs.iter().zip(&floats).map(|((name, tensor), floats)| match tensor.desc.dtype {
+        DType::F32 => (*name, Data::Real(floats.as_slice())),
+        DType::I32 => (*name, Data::Int(tensor.ints.as_slice())),
+    });
+    session.run(0, &data.collect::<Vec<_>>(), &Step { clip_norm: f32::INFINITY, ..Step::default() });
+}
+
+/// Fills all tensors of a page set from those of a file, `prefix` before their names.
+pub fn fill<T: Element>(
+    set: &PageSet,
+    pages: &mut [Vec<T>],
+    file: &BTreeMap<String, Tensor>,
+    prefix: &str,
+) -> Result<(), String> {
+    for (name, shape, span) in set.tensors() {
+        let tensor = file.get(&format!("{prefix}{name}")).ok_or(format!("PyTorch has no {name} {shape}"))?;
+        if tensor.shape() != shape {
+            return Err(format!("{name} is {shape}, PyTorch has {}", tensor.shape()));
+        }
+        pages[span.page][span.offset..span.offset + span.len].copy_from_slice(&tensor.physical());
+    }
+    Ok(())
+}
