@@ -6,22 +6,28 @@ use serde::forward_to_deserialize_any;
 use crate::error::nearest;
 
 /// A name in a table that is none of a struct's fields.
-#[derive(Debug, PartialEq)]
 pub(crate) struct UnknownField<'a> {
     /// The name.
     pub name: &'a str,
-    /// `did you mean "padding"?`, or what there is.
-    pub hint: String,
+    /// The names that there are.
+    pub known: &'static [&'static str],
 }
 
 /// The first name in `table` that is no field of `T`.
 pub(crate) fn unknown_field<T: DeserializeOwned>(table: &toml::Table) -> Option<UnknownField<'_>> {
     let known = fields_of::<T>();
     let name = table.keys().find(|name| !known.contains(&name.as_str()))?;
+<<<<<<< HEAD
     Some(UnknownField { name, hint: hint(name, known) })
 }
 
 /// `did you mean "padding"?`, or what there is.
+=======
+    Some(UnknownField { name, known })
+}
+
+/// What to say after an unknown name: `did you mean "padding"?`, or what there is.
+>>>>>>> recipe
 pub(crate) fn hint(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean \"{near}\"?"),
@@ -91,14 +97,13 @@ mod tests {
 
     #[test]
     fn hints() {
-        let hint = |text: &str| {
+        let hint_at = |text: &str| {
             let table = text.parse::<toml::Table>().unwrap();
-            unknown_field::<Window>(&table).map(|unknown| unknown.hint)
+            unknown_field::<Window>(&table).map(|unknown| hint(unknown.name, unknown.known))
         };
-        assert_eq!(hint("kernel_size = 2\npadding = 1"), None);
-        assert_eq!(hint("kernelsize = 2"), Some("did you mean \"kernel_size\"?".to_string()));
-        assert_eq!(hint("q = 2"), Some("it takes kernel_size, padding".to_string()));
-        let table = "x = 1".parse::<toml::Table>().unwrap();
-        assert_eq!(unknown_field::<Nothing>(&table).unwrap().hint, "it takes none");
+        assert_eq!(hint_at("kernel_size = 2\npadding = 1"), None);
+        assert_eq!(hint_at("kernelsize = 2"), Some("did you mean \"kernel_size\"?".to_string()));
+        assert_eq!(hint_at("q = 2"), Some("it takes kernel_size, padding".to_string()));
+        assert_eq!(hint("x", fields_of::<Nothing>()), "it takes none");
     }
 }

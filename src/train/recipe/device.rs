@@ -17,8 +17,8 @@ pub enum DeviceChoice {
     /// The best adapter that wgpu offers, a software one included.
     Gpu,
     /// The adapter at this place in `wgrad devices`.
-    Index(u32),
-    /// The adapter with this name, or with a name that contains this.
+    Index(usize),
+    /// The first adapter whose name contains this, in any case.
     Name(String),
 }
 
@@ -27,7 +27,7 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<DeviceChoice> {
         let text = text.trim();
-        Ok(match text {
+        Ok(match text.to_lowercase().as_str() {
             "" => {
                 return Err(Error::Recipe(
                     "--device is empty; give auto, cpu, gpu, or an index or a name from `wgrad devices`"
@@ -37,9 +37,9 @@ impl FromStr for DeviceChoice {
             "auto" => DeviceChoice::Auto,
             "cpu" => DeviceChoice::Cpu,
             "gpu" => DeviceChoice::Gpu,
-            name => match name.parse() {
+            _ => match text.parse() {
                 Ok(index) => DeviceChoice::Index(index),
-                Err(_) => DeviceChoice::Name(name.to_string()),
+                Err(_) => DeviceChoice::Name(text.to_string()),
             },
         })
     }
@@ -79,12 +79,12 @@ impl<'de> Deserialize<'de> for DeviceChoice {
             }
 
             fn visit_i64<E: de::Error>(self, index: i64) -> Result<DeviceChoice, E> {
-                let index = u32::try_from(index);
+                let index = usize::try_from(index);
                 index.map(DeviceChoice::Index).map_err(|_| E::custom("a device's index is 0 or more"))
             }
 
             fn visit_u64<E: de::Error>(self, index: u64) -> Result<DeviceChoice, E> {
-                let index = u32::try_from(index);
+                let index = usize::try_from(index);
                 index.map(DeviceChoice::Index).map_err(|_| E::custom("no device has an index as large"))
             }
         }

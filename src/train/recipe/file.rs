@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Recipe, ResolvedRecipe};
 use crate::error::{Error, Result};
-use crate::fields::unknown_field;
+use crate::fields;
 
 const DIGITS: &str = include_str!("../../../recipes/digits.toml");
 
@@ -28,9 +28,9 @@ impl Recipe {
             Error::Recipe(format!("{}{}: {message}", path.display(), place(text, error.span())))
         };
         let table: toml::Table = toml::from_str(text).map_err(fail)?;
-        if let Some(unknown) = unknown_field::<Recipe>(&table) {
-            let message = format!("unknown setting \"{}\"; {}", unknown.name, unknown.hint);
-            return Err(Error::Recipe(format!("{}: {message}", path.display())));
+        if let Some(fields::UnknownField { name, known }) = fields::unknown_field::<Recipe>(&table) {
+            let hint = fields::hint(name, known);
+            return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
         }
         toml::from_str(text).map_err(fail)
     }
