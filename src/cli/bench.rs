@@ -20,10 +20,17 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         say(serde_json::to_string_pretty(&measured).map_err(|error| Error::Model(error.to_string()))?);
         return Ok(());
     }
-    say(format!("{} on {}, batches of {batch_size}, {} steps", measured.model, measured.device, measured.steps));
+    say(format!(
+        "{} on {}, batches of {batch_size}, {} steps",
+        measured.model, measured.device, measured.steps
+    ));
     say(format!(
         "{:.2} ms/step (median; {:.2} to {:.2} for 8 in 10 steps), {:.0} img/s, {:.2} GFLOP/s",
-        measured.ms_per_step, measured.ms_per_step_p10, measured.ms_per_step_p90, measured.img_per_s, measured.gflop_per_s
+        measured.ms_per_step,
+        measured.ms_per_step_p10,
+        measured.ms_per_step_p90,
+        measured.img_per_s,
+        measured.gflop_per_s
     ));
     say(format!("{:.0} ms to the end of the first step", measured.ms_to_first_step));
     if let Some(bytes) = measured.device_bytes {

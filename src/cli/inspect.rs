@@ -81,7 +81,8 @@ fn unlimited() -> Capabilities {
 fn memory(program: &Program, train: &Plan, eval: &Plan) -> Memory {
     let (parameters, statistics) = (program.pages.parameters.bytes(), program.pages.statistics.bytes());
     let (train_activations, eval_activations) = (train.temporary_bytes(), eval.temporary_bytes());
-    let inputs: usize = [train, eval].iter().flat_map(|plan| plan.inputs.values()).map(|desc| desc.bytes()).sum();
+    let inputs: usize =
+        [train, eval].iter().flat_map(|plan| plan.inputs.values()).map(|desc| desc.bytes()).sum();
     let slots = program.slots().len() as u64;
     Memory {
         parameters,
@@ -90,7 +91,11 @@ fn memory(program: &Program, train: &Plan, eval: &Plan) -> Memory {
         statistics: 2 * statistics,
         train_activations,
         eval_activations,
-        peak: (2 + slots) * parameters + 2 * statistics + train_activations + eval_activations + inputs as u64,
+        peak: (2 + slots) * parameters
+            + 2 * statistics
+            + train_activations
+            + eval_activations
+            + inputs as u64,
     }
 }
 

@@ -43,7 +43,8 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         }
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&predictions).map_err(|error| Error::Data(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&predictions).map_err(|error| Error::Data(error.to_string()))?;
         say(text);
     } else {
         print(&predictions);

@@ -64,7 +64,8 @@ impl Observer for Display {
         let mean = self.mean.map_or(event.loss, |mean| 0.9 * mean + 0.1 * event.loss);
         self.mean = Some(mean);
         let images = self.bar.per_sec() * event.batch_size as f64;
-        self.bar.set_message(format!("epoch {}/{}  loss {mean:.4}  {images:.0} img/s", event.epoch, self.epochs));
+        self.bar
+            .set_message(format!("epoch {}/{}  loss {mean:.4}  {images:.0} img/s", event.epoch, self.epochs));
         self.bar.set_position(event.step);
     }
 

@@ -42,7 +42,9 @@ fn warn_of_changes(before: &Environment, now: &Environment) {
         ("version of wgrad", &before.version, &now.version),
     ];
     for (name, before, now) in facts.into_iter().filter(|(_, before, now)| before != now) {
-        eprintln!("warning: the {name} was \"{before}\" and is \"{now}\"; the run continues, but not to the same bits");
+        eprintln!(
+            "warning: the {name} was \"{before}\" and is \"{now}\"; the run continues, but not to the same bits"
+        );
     }
 }
 
@@ -50,11 +52,16 @@ fn warn_of_changes(before: &Environment, now: &Environment) {
 fn check_data(run: &Run, prepared: &Prepared) -> Result<()> {
     let Ok((about, ..)) = run.read_model() else { return Ok(()) };
     if about.image != prepared.data.image || about.classes != prepared.data.classes {
-        let message = format!("was trained on other data than {} holds now: image size or classes differ", prepared.recipe.data);
+        let message = format!(
+            "was trained on other data than {} holds now: image size or classes differ",
+            prepared.recipe.data
+        );
         return Err(Error::file(&run.path, message));
     }
     if about.normalization != prepared.normalization {
-        eprintln!("warning: the training images have changed since; the run continues, but not to the same bits");
+        eprintln!(
+            "warning: the training images have changed since; the run continues, but not to the same bits"
+        );
     }
     Ok(())
 }

@@ -21,7 +21,8 @@ pub(super) fn run(args: &SelftestArgs) -> Result<()> {
     let choice = match &args.device {
         DeviceChoice::Auto => DeviceChoice::Gpu,
         DeviceChoice::Cpu => {
-            let message = "--device cpu is the path that selftest compares GPUs with; give gpu, an index or a name";
+            let message =
+                "--device cpu is the path that selftest compares GPUs with; give gpu, an index or a name";
             return Err(Error::Recipe(message.to_string()));
         }
         choice => choice.clone(),
@@ -47,8 +48,10 @@ pub(super) fn run(args: &SelftestArgs) -> Result<()> {
         print(&rows, &gpu.name);
     }
     if failed > 0 {
-        let names: Vec<&str> = rows.iter().filter(|row| !row.failures.is_empty()).map(|row| row.operator).collect();
-        let message = format!("{failed} samples disagree with the CPU path, of {}; use --device cpu", names.join(", "));
+        let names: Vec<&str> =
+            rows.iter().filter(|row| !row.failures.is_empty()).map(|row| row.operator).collect();
+        let message =
+            format!("{failed} samples disagree with the CPU path, of {}; use --device cpu", names.join(", "));
         return Err(Error::Device { device: gpu.name.clone(), message });
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TrainArgs;
 use super::report::{self, Display, bar, say};
-use crate::data::{DataSource, Dataset, DIGITS_CREDIT, Normalization, clamp_batch_size};
+use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
 use crate::train::recipe::ResolvedRecipe;
@@ -66,7 +66,13 @@ impl Prepared {
 
     pub(super) fn trainer(&self, device: &Device) -> Result<Trainer<'_>> {
         let settings = Settings::of(&self.recipe, self.recipe.batch_size);
-        pollster::block_on(Trainer::new(&self.model, &self.data, self.normalization.clone(), settings, device))
+        pollster::block_on(Trainer::new(
+            &self.model,
+            &self.data,
+            self.normalization.clone(),
+            settings,
+            device,
+        ))
     }
 
     fn introduce(&self, device: &Device, trainer: &Trainer<'_>) {
@@ -74,7 +80,8 @@ impl Prepared {
             return;
         }
         let parameters: usize = trainer.initial().values().map(|tensor| tensor.data.len()).sum();
-        let memory = trainer.device_bytes().map(|bytes| format!(", {:.1} MiB on it", bytes as f64 / 1048576.0));
+        let memory =
+            trainer.device_bytes().map(|bytes| format!(", {:.1} MiB on it", bytes as f64 / 1048576.0));
         say(format!("device  {}{}", device.name(), memory.unwrap_or_default()));
         let [c, h, w] = self.data.image;
         say(format!(
@@ -88,7 +95,12 @@ impl Prepared {
             say(format!("        {DIGITS_CREDIT}"));
         }
         say(format!("model   {}: {parameters} parameters and statistics", self.model.name()));
-        say(format!("recipe  {} steps of {} images, seed {}", trainer.total_steps(), self.recipe.batch_size, self.recipe.seed));
+        say(format!(
+            "recipe  {} steps of {} images, seed {}",
+            trainer.total_steps(),
+            self.recipe.batch_size,
+            self.recipe.seed
+        ));
     }
 }
 
@@ -114,7 +126,11 @@ fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()>
         eprintln!("warning: {} has no {names}; they keep their initial values", path.display());
     }
     if !leftovers.unused.is_empty() {
-        eprintln!("warning: {} also has {}; the model has no such tensors", path.display(), list(&leftovers.unused));
+        eprintln!(
+            "warning: {} also has {}; the model has no such tensors",
+            path.display(),
+            list(&leftovers.unused)
+        );
     }
     if !quiet {
         let taken = tensors.len() - leftovers.missing.len();

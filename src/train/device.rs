@@ -3,8 +3,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use super::recipe::DeviceChoice;
+use crate::error::{Error, Result};
 use crate::gpu::{Adapter, AdapterKind, Gpu, adapters};
 
 /// What a session runs on.
@@ -41,7 +41,9 @@ impl Device {
             DeviceChoice::Cpu => None,
             DeviceChoice::Auto => best.filter(|adapter| adapter.kind != AdapterKind::Software),
             DeviceChoice::Gpu => Some(best.ok_or_else(no_adapter)?),
-            DeviceChoice::Index(index) => Some(found.get(*index as usize).ok_or_else(|| unknown(choice, &found))?),
+            DeviceChoice::Index(index) => {
+                Some(found.get(*index as usize).ok_or_else(|| unknown(choice, &found))?)
+            }
             DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
         };
         match chosen {
