@@ -78,7 +78,7 @@ async fn logits(session: &mut Session, pixels: &[f32], batch_size: usize) -> Res
 
 /// The most probable classes, by softmax.
 fn top(logits: &[f32], classes: &[String], count: usize) -> Vec<Guess> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     let weights: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = weights.iter().sum();
     let mut order: Vec<usize> = (0..classes.len()).collect();

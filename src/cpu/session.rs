@@ -262,8 +262,8 @@ impl<T: Element> Session<T> {
     fn update_parameters(&mut self, program: &Program, norm: T, step: &Step) {
         let Some(optimizer) = &program.optimizer else { return };
         let clip_norm = T::of(f64::from(step.clip_norm));
-        let clip = (clip_norm / (norm + T::of(1e-6))).min(T::one());
-        let clip = if step.clip_norm.is_finite() { clip } else { T::one() };
+        let clip = clip_norm / (norm + T::of(1e-6));
+        let clip = if step.clip_norm.is_finite() && clip < T::one() { clip } else { T::one() };
         let mut parameters =
             std::mem::take(self.pages.get_mut(&PageList::Parameters).expect("all lists exist"));
         let mut slots: Vec<Vec<Vec<T>>> = (0..program.slots().len())

@@ -149,6 +149,6 @@ fn agrees(x: f32, got: f32, want: f32) -> bool {
     if !want.is_finite() {
         return got.is_nan() == want.is_nan() && (want.is_nan() || got == want);
     }
-    let scale = x.abs().min(4.0);
+    let scale = if x.abs() < 4.0 { x.abs() } else { 4.0 };
     (got - want).abs() <= 1e-6 * want.abs() + 2e-7 * scale
 }
