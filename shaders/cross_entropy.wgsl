@@ -83,7 +83,7 @@ fn forward(
 
     var sum = 0.0;
     for (var c = local; c < params.classes; c += WORKGROUP_SIZE) {
-        sum += exp(logits[first + c] - largest);
+        sum += exp_negative(logits[first + c] - largest);
     }
     let log_sum = accurate_log(workgroup_sum(local, sum));
 
@@ -127,7 +127,7 @@ fn forward(
 // The logarithm with one Newton step: log alone is off by up to 2^-21 near 1, where a confident row's sum is.
 fn accurate_log(x: f32) -> f32 {
     let y = log(x);
-    return y + (x * exp(-y) - 1.0);
+    return y + (x * exp_negative(-y) - 1.0);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -166,6 +166,6 @@ fn grad_logits(
     if params.soft == 0u && targets[row] == params.ignore_index {
         scale = 0.0;
     }
-    let p = exp((logits[i] - largest) - log_sum);
+    let p = exp_negative((logits[i] - largest) - log_sum);
     output[i] = scale * (p * mass - share(row, i % params.classes));
 }

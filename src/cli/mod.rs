@@ -3,6 +3,15 @@
 //! Exit codes: 0; 2 for a bad flag or recipe value; 130 after Ctrl-C; 1 for everything else.
 
 mod args;
+mod bench;
+mod devices;
+mod eval;
+mod inspect;
+mod predict;
+mod report;
+mod resume;
+mod selftest;
+mod train;
 mod train_args;
 
 use std::process::ExitCode;
@@ -48,6 +57,20 @@ pub enum Command {
     Bench(BenchArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
     Selftest(SelftestArgs),
+}
+
+/// Runs a subcommand.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Train(args) => train::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+    }
 }
 
 /// Parses the command line and runs the command; says in one line on standard error what went wrong.

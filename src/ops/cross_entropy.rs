@@ -17,7 +17,7 @@ use crate::tensor::DType;
 pub const OPERATOR: Operator = Operator {
     name: "cross_entropy",
     summary: "loss of logits against classes or probabilities (torch.nn.functional.cross_entropy)",
-    shader: shader!("cross_entropy", REDUCE),
+    shader: shader!("cross_entropy", SPECIAL, REDUCE),
     layer: None,
     samples,
 };

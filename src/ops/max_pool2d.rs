@@ -8,7 +8,7 @@ use super::pool::{Dims, Pool};
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::Shape;
 
 /// The registry's line.
@@ -80,8 +80,13 @@ impl MaxPool2d {
         Pool::new(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
     }
 
-    fn dilations(&self) -> [(&'static str, usize); 2] {
-        [("dilation_h", self.dilation.h), ("dilation_w", self.dilation.w)]
+    /// Adds what both passes tell the shader.
+    fn uniforms<'l, 'a>(&self, dispatch: DispatchBuilder<'l, 'a>, input: &Shape) -> DispatchBuilder<'l, 'a> {
+        let pool = self.pool();
+        dispatch
+            .uniforms(&pool.dims(input).uniforms())
+            .uniforms(&pool.uniforms())
+            .uniforms(&[("dilation_h", self.dilation.h), ("dilation_w", self.dilation.w)])
     }
 }
 
@@ -97,7 +102,7 @@ impl Op for MaxPool2d {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        let output = self.pool().infer(&inputs[0])?;
+        let output = TensorDesc::f32(self.pool().output(&inputs[0].shape)?);
         Ok(vec![output.clone(), output])
     }
 
@@ -108,18 +113,15 @@ impl Op for MaxPool2d {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let dims = self.pool().dims(&lower.inputs[0].shape);
-        let count = lower.outputs[0].numel();
-        lower
+        let (input, count) = (&lower.inputs[0].shape, lower.outputs[0].numel());
+        let dispatch = lower
             .dispatch("max_pool2d", "forward")
             .read("input", Slot::Input(0))
             .write("output", Slot::Output(0))
             .write("taps", Slot::Output(1))
             .uniform("count", count)
-            .uniforms(&dims.uniforms())
-            .uniforms(&self.dilations())
-            .uniform("lowest", f32::NEG_INFINITY)
-            .over(count);
+            .uniform("lowest", f32::NEG_INFINITY);
+        self.uniforms(dispatch, input).over(count);
     }
 
     cpu_kernel!(eval);
@@ -181,17 +183,14 @@ impl Op for MaxPool2dGrad {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let dims = self.forward.pool().dims(&self.shape);
         let count = self.shape.numel();
-        lower
+        let dispatch = lower
             .dispatch("max_pool2d", "grad_input")
             .read("grad_output", Slot::Input(0))
             .read("winners", Slot::Input(1))
             .write("output", Slot::Output(0))
-            .uniform("count", count)
-            .uniforms(&dims.uniforms())
-            .uniforms(&self.forward.dilations())
-            .over(count);
+            .uniform("count", count);
+        self.forward.uniforms(dispatch, &self.shape).over(count);
     }
 
     cpu_kernel!(eval);

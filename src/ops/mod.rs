@@ -1,14 +1,19 @@
 //! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
 //! the registry from which tests, documentation and `wgrad selftest` are derived.
 
+mod average;
 mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
+mod matrix;
+mod pointwise_loss;
 mod pool;
 mod product;
 mod reduction;
 mod sample;
+mod sample_norm;
+mod sample_norm_host;
 mod unary;
 mod window;
 
@@ -63,8 +68,14 @@ pub mod snippets {
     pub const MASK: &str = include_str!("../../shaders/shared/mask.wgsl");
     /// Bindings and entry point of broadcasting functions of two tensors.
     pub const BINARY: &str = include_str!("../../shaders/shared/binary.wgsl");
+    /// Bindings and entry points of averaging pools.
+    pub const AVERAGE: &str = include_str!("../../shaders/shared/average.wgsl");
+    /// Bindings and entry points of losses that are means of a function of input and target; needs `REDUCE`.
+    pub const POINTWISE_LOSS: &str = include_str!("../../shaders/shared/pointwise_loss.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
+    /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
+    pub const SAMPLE_NORM: &str = include_str!("../../shaders/shared/sample_norm.wgsl");
     /// Sums over a workgroup.
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }
@@ -94,8 +105,11 @@ macro_rules! operators {
 
 operators! {
     accuracy,
+    adaptive_avg_pool2d,
     add,
+    avg_pool2d,
     batch_norm,
+    bce_with_logits,
     concat,
     conv2d,
     cross_entropy,
@@ -106,15 +120,22 @@ operators! {
     fill,
     flatten,
     gelu,
+    global_avg_pool2d,
+    group_norm,
     hardswish,
+    instance_norm,
+    layer_norm,
+    layer_norm2d,
     leaky_relu,
     linear,
     matmul,
     max_pool2d,
+    mse,
     mul,
     relu,
     sigmoid,
     silu,
+    smooth_l1,
     softplus,
     sum_to,
     tanh,

@@ -3,7 +3,6 @@
 //! Letters: input `N C H W`, window `R S`, output `N C P Q`.
 
 use super::{Pair, Window};
-use crate::graph::TensorDesc;
 use crate::tensor::Shape;
 
 /// A window and whether one that hangs over the end counts.
@@ -20,22 +19,37 @@ impl Pool {
         Pool { window: Window { kernel, stride, padding, padding_end: padding, dilation }, ceil_mode }
     }
 
-    /// The output's shape and type.
-    pub fn infer(&self, input: &TensorDesc) -> Result<TensorDesc, String> {
-        let Some([n, c, h, w]) = input.shape.as_4d() else {
-            return Err(format!("input must be [N, C, H, W], it is {}", input.shape));
+    /// The output's shape, or what does not fit.
+    pub fn output(&self, input: &Shape) -> Result<Shape, String> {
+        let Some([n, c, h, w]) = input.as_4d() else {
+            return Err(format!("input must be [N, C, H, W], it is {input}"));
         };
         let Window { kernel, padding, .. } = self.window;
         if padding.h > kernel.h / 2 || padding.w > kernel.w / 2 {
             let (padding, kernel) = ([padding.h, padding.w], [kernel.h, kernel.w]);
-            return Err(format!("padding {padding:?} must be at most half of kernel_size {kernel:?}"));
+            return Err(format!(
+                "padding {padding:?} must be at most half of kernel_size {kernel:?} ({input})"
+            ));
         }
         let rounded = self.window.output_rounded(h, w, self.ceil_mode);
-        let [p, q] = rounded.map_err(|reason| format!("{reason} ({})", input.shape))?;
-        Ok(TensorDesc::f32([n, c, p, q]))
+        let [p, q] = rounded.map_err(|reason| format!("{reason} ({input})"))?;
+        Ok([n, c, p, q].into())
     }
 
-    /// The sizes for an input that [`Pool::infer`] has accepted.
+    /// The window as the shaders name it.
+    pub fn uniforms(&self) -> [(&'static str, usize); 6] {
+        let Window { kernel, stride, padding, .. } = self.window;
+        [
+            ("r", kernel.h),
+            ("s", kernel.w),
+            ("stride_h", stride.h),
+            ("stride_w", stride.w),
+            ("padding_h", padding.h),
+            ("padding_w", padding.w),
+        ]
+    }
+
+    /// The sizes for an input that [`Pool::output`] has accepted.
     pub fn dims(&self, input: &Shape) -> Dims {
         let [_, c, h, w] = input.as_4d().expect("the shape rule has checked the rank");
         let rounded = self.window.output_rounded(h, w, self.ceil_mode);
@@ -76,21 +90,8 @@ impl Dims {
         })
     }
 
-    /// The sizes as the shaders name them.
-    pub fn uniforms(&self) -> [(&'static str, usize); 11] {
-        let Window { kernel, stride, padding, .. } = self.window;
-        [
-            ("c", self.c),
-            ("h", self.h),
-            ("w", self.w),
-            ("p", self.p),
-            ("q", self.q),
-            ("r", kernel.h),
-            ("s", kernel.w),
-            ("stride_h", stride.h),
-            ("stride_w", stride.w),
-            ("padding_h", padding.h),
-            ("padding_w", padding.w),
-        ]
+    /// The sizes of input and output as the shaders name them.
+    pub fn uniforms(&self) -> [(&'static str, usize); 5] {
+        [("c", self.c), ("h", self.h), ("w", self.w), ("p", self.p), ("q", self.q)]
     }
 }

@@ -41,7 +41,9 @@ impl Device {
             DeviceChoice::Cpu => None,
             DeviceChoice::Auto => best.filter(|adapter| adapter.kind != AdapterKind::Software),
             DeviceChoice::Gpu => Some(best.ok_or_else(no_adapter)?),
-            DeviceChoice::Index(index) => Some(found.get(*index).ok_or_else(|| unknown(choice, &found))?),
+            DeviceChoice::Index(index) => {
+                Some(found.get(*index as usize).ok_or_else(|| unknown(choice, &found))?)
+            }
             DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
         };
         match chosen {

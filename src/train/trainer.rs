@@ -7,7 +7,7 @@ use super::device::Device;
 use super::evaluation::{Evaluation, Evaluator};
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
 use super::program::{self, EVAL, TRAIN, Task};
-use super::recipe::Length;
+use super::recipe::{Length, ResolvedRecipe};
 use super::run::{Run, RunModel};
 use super::session::Session;
 use super::weights::{self, Tensors};
@@ -46,6 +46,25 @@ pub struct Settings {
     pub log_every: u64,
     /// Steps between checkpoints, besides the one at the end of each epoch.
     pub checkpoint_every: Option<u64>,
+}
+
+impl Settings {
+    /// The settings of a recipe, with a batch size that the data set can fill.
+    pub fn of(recipe: &ResolvedRecipe, batch_size: usize) -> Settings {
+        Settings {
+            batch_size,
+            length: recipe.length,
+            update: recipe.algorithm.update(),
+            weight_decay: recipe.weight_decay as f32,
+            schedule: recipe.schedule.clone(),
+            label_smoothing: recipe.label_smoothing as f32,
+            clip_norm: recipe.clip_norm.map(|norm| norm as f32),
+            seed: recipe.seed,
+            shuffle: recipe.shuffle,
+            log_every: u64::from(recipe.log_every),
+            checkpoint_every: recipe.checkpoint_every.map(u64::from),
+        }
+    }
 }
 
 /// A finished step, for those who watch.
