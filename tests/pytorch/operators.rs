@@ -125,6 +125,7 @@ fn apply(case: &Case, graph: &mut Graph, inputs: &[Value]) -> Result<Value, Stri
     let applied = match (case.op.as_str(), operator.layer) {
         ("add", _) => graph.apply1(ops::add::Add::default(), inputs),
         ("mul", _) => graph.apply1(ops::mul::Mul::default(), inputs),
+        ("concat", _) => graph.apply1(ops::concat::Concat, inputs),
         ("cross_entropy" | "mse" | "bce_with_logits" | "smooth_l1", _) => {
             return apply_loss(case, graph, inputs);
         }
