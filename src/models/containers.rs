@@ -1,6 +1,6 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
-use crate::ops::{Layer, add::Add};
+use crate::ops::{self, Layer, add::Add};
 
 /// Layers one after the other, named by their position as in `torch.nn.Sequential`; without any, the identity.
 #[derive(Debug, Default)]
@@ -76,5 +76,35 @@ impl Layer for Residual {
             return Err(Error::Shape { op: "residual", node: graph.scope_name(), message });
         }
         graph.apply1(Add::default(), &[body, shortcut])
+    }
+}
+
+/// Branches of the same input with their channels put together, in the scopes `branches.0`, `branches.1`, ...; a branch
+/// without layers is the identity.
+#[derive(Debug, Default)]
+pub struct Concat {
+    branches: Vec<Sequential>,
+}
+
+impl Concat {
+    /// No branches.
+    pub fn new() -> Concat {
+        Concat::default()
+    }
+
+    /// The same with one more branch.
+    pub fn branch(mut self, branch: Sequential) -> Concat {
+        self.branches.push(branch);
+        self
+    }
+}
+
+impl Layer for Concat {
+    fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
+        let branches: Result<Vec<Value>> = graph.scope("branches", |graph| {
+            let branches = self.branches.iter().enumerate();
+            branches.map(|(index, branch)| graph.scope(index, |graph| branch.build(graph, input))).collect()
+        });
+        graph.apply1(ops::concat::Concat, &branches?)
     }
 }

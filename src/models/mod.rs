@@ -32,7 +32,7 @@ mod spec;
 mod summary;
 mod zoo;
 
-pub use containers::{Residual, Sequential};
+pub use containers::{Concat, Residual, Sequential};
 pub use model::Model;
 pub use spec::ModelSpec;
 pub use summary::{LayerRow, Summary, summary};

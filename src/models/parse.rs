@@ -1,6 +1,6 @@
 use toml::{Table, Value};
 
-use super::{Residual, Sequential};
+use super::{Concat, Residual, Sequential};
 use crate::error::nearest;
 use crate::ops::{self, Layer, unknown_argument};
 
@@ -8,7 +8,7 @@ use crate::ops::{self, Layer, unknown_argument};
 const MAX_DEPTH: usize = 16;
 
 /// Layers that hold others; all others are operators of the registry.
-const CONTAINERS: [&str; 2] = ["residual", "sequential"];
+const CONTAINERS: [&str; 3] = ["concat", "residual", "sequential"];
 
 /// Arguments that may be `"classes"`.
 const COUNTS: [&str; 2] = ["out_features", "out_channels"];
@@ -54,30 +54,39 @@ impl Parser {
     }
 
     fn container(&mut self, name: &str, arguments: &Table, at: &str) -> Result<Box<dyn Layer>, String> {
-        let (required, optional) = match name {
-            "residual" => ("body", Some("shortcut")),
-            _ => ("layers", None),
+        let at = format!("{at}.{name}");
+        let known: &[&str] = match name {
+            "concat" => &["branches"],
+            "residual" => &["body", "shortcut"],
+            _ => &["layers"],
         };
-        let known: Vec<&str> = [required].into_iter().chain(optional).collect();
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!("{at}.{name}: {}", unknown_argument(unknown, &known)));
+            return Err(format!("{at}: {}", unknown_argument(unknown, known)));
         }
-        let first = arguments.get(required);
-        let first = first.ok_or_else(|| format!("{at}.{name}: needs the argument \"{required}\""))?;
-        let first = self.branch(first, &format!("{at}.{name}.{required}"))?;
-        if name == "sequential" {
-            return Ok(Box::new(first));
+        let (first, at_first) = (known[0], format!("{at}.{}", known[0]));
+        let layers = arguments.get(first).ok_or_else(|| format!("{at}: needs the argument \"{first}\""))?;
+        if layers.as_array().is_some_and(Vec::is_empty) {
+            return Err(format!("{at_first} is empty"));
         }
-        let shortcut = match arguments.get("shortcut") {
-            Some(layers) => self.layers(layers, &format!("{at}.{name}.shortcut"))?,
-            None => Sequential::new(),
-        };
-        Ok(Box::new(Residual::new(first).shortcut(shortcut)))
+        Ok(match name {
+            "concat" => Box::new(self.concat(layers, &at_first)?),
+            "residual" => {
+                let body = self.layers(layers, &at_first)?;
+                let shortcut = arguments.get("shortcut");
+                let shortcut = shortcut.map(|layers| self.layers(layers, &format!("{at}.shortcut")));
+                Box::new(Residual::new(body).shortcut(shortcut.transpose()?.unwrap_or_default()))
+            }
+            _ => Box::new(self.layers(layers, &at_first)?),
+        })
     }
 
-    fn branch(&mut self, value: &Value, at: &str) -> Result<Sequential, String> {
-        let layers = self.layers(value, at)?;
-        if layers.is_empty() { Err(format!("{at} is empty")) } else { Ok(layers) }
+    fn concat(&mut self, value: &Value, at: &str) -> Result<Concat, String> {
+        let Value::Array(branches) = value else {
+            return Err(format!("{at} is a list of lists of layers, not {}", describe(value)));
+        };
+        branches.iter().enumerate().try_fold(Concat::new(), |concat, (index, layers)| {
+            Ok(concat.branch(self.layers(layers, &format!("{at}[{index}]"))?))
+        })
     }
 
     fn operator(&mut self, name: &str, mut arguments: Table, at: &str) -> Result<Box<dyn Layer>, String> {

@@ -1,30 +1,16 @@
-#[test]
-fn scratch() {
-    let texts = [
-        "input = [1,2",
-        "layers = [1,2",
-        "layers = [\"relu\"]\nlayers = 3",
-        "input = [1,2,3]\nlayers = [{ conv2d = { kernel_size = 3 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3.5, kernel_size = 3 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = -3, kernel_size = 3 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = [1,2,3] } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = -1 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = 1, padding = \"sme\" } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = 1, init = \"sme\" } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = 1, init = {a=3} } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = 3, kernel_size = 1, bias = 1 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = \"clases\", kernel_size = 1, bias = 1 } }]",
-        "input = [1,2,3]\nlayers = [{ conv2d = { out_channels = [1], kernel_size = 1, bias = 1 } }]",
-    ];
-    for text in texts {
-        println!("{}", text.parse::<wgrad::models::ModelSpec>().unwrap_err());
-    }
-    for deep in [10, 16, 17, 30, 1000] {
-        let text = format!(
-            "layers = [{}\"relu\"{}]",
-            "{ sequential = { layers = [".repeat(deep),
-            "] } }".repeat(deep)
-        );
-        println!("{:?}", text.parse::<wgrad::models::ModelSpec>().err().map(|e| e.to_string()));
-    }
+//! Models: the messages for wrong model files, the built-in networks, the builder, and that no text makes it panic.
+
+mod builder;
+mod errors;
+mod random;
+mod zoo;
+
+use std::collections::BTreeMap;
+
+use wgrad::graph::Graph;
+
+/// Name and shape of everything that a graph stores.
+fn stored(graph: &Graph) -> BTreeMap<String, Vec<usize>> {
+    let values = graph.parameters().into_iter().chain(graph.statistics());
+    values.map(|value| (graph.nodes()[value.node].name.clone(), graph.shape(value).to_vec())).collect()
 }

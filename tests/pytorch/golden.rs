@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
-use wgrad::cpu::{Element, Session};
-use wgrad::graph::{Step, TensorDesc};
-use wgrad::plan::{Data, PageSet};
-use wgrad::tensor::{DType, Layout, Shape};
+use wgrad::graph::{Real, TensorDesc};
+use wgrad::plan::PageSet;
+use wgrad::tensor::{Layout, Shape};
 
 /// A file of `tests/goldens/`.
 pub struct Golden {
@@ -71,7 +70,7 @@ impl Tensor {
     }
 
     /// The floats in a session's type and layout.
-    pub fn physical<T: Element>(&self) -> Vec<T> {
+    pub fn physical<T: Real>(&self) -> Vec<T> {
         let floats: Vec<T> = self.floats.iter().map(|x| T::of(f64::from(*x))).collect();
         if floats.is_empty() { floats } else { Layout::of(self.shape()).to_physical(&floats) }
     }
@@ -88,11 +87,11 @@ impl Tensor {
     }
 
     /// Compares values in physical order with this tensor: |got - want| <= atol + 1e-5 |want|.
-    pub fn compare<T: Element>(&self, got: &[T], atol: f64) -> Result<(), String> {
+    pub fn compare(&self, got: &[f64], atol: f64) -> Result<(), String> {
         let got = Layout::of(self.shape()).to_logical(got);
         let mut worst: Option<(f64, String)> = None;
         for (at, (got, want)) in got.iter().zip(&self.floats).enumerate() {
-            let (got, want) = (got.f64(), f64::from(*want));
+            let want = f64::from(*want);
             let excess = (got - want).abs() / (atol + 1e-5 * want.abs());
             let is_worse = worst.as_ref().is_none_or(|(other, _)| excess > *other);
             if (excess > 1.0 || excess.is_nan()) && is_worse {
@@ -104,29 +103,15 @@ impl Tensor {
     }
 }
 
-/// Inputs as a session takes them: `(name, tensor, its floats in physical order)`.
-pub fn run<T: Element>(session: &mut Session<T>, inputs: &[(&str, &Tensor)]) {
-    let floats: Vec<Vec<T>> = inputs.iter().map(|(_, tensor)| tensor.physical()).collect();
-    let data = inputs.iter().zip(&floats).map(|((name, tensor), floats)| match tensor.desc.dtype {
-        DType::F32 => (*name, Data::Real(floats.as_slice())),
-        DType::I32 => (*name, Data::Int(tensor.ints.as_slice())),
-    });
-    session.run(0, &data.collect::<Vec<_>>(), &Step { clip_norm: f32::INFINITY, ..Step::default() });
-}
-
-/// Fills all tensors of a page set from those of a file, `prefix` before their names.
-pub fn fill<T: Element>(
-    set: &PageSet,
-    pages: &mut [Vec<T>],
-    file: &BTreeMap<String, Tensor>,
-    prefix: &str,
-) -> Result<(), String> {
-    for (name, shape, span) in set.tensors() {
+/// The pages of a set, filled with the tensors of a file, whose names there begin with `prefix`.
+pub fn pages(set: &PageSet, file: &BTreeMap<String, Tensor>, prefix: &str) -> Result<Vec<Vec<f32>>, String> {
+    let mut pages = set.zeroed();
+    for (name, shape, _) in set.tensors() {
         let tensor = file.get(&format!("{prefix}{name}")).ok_or(format!("PyTorch has no {name} {shape}"))?;
         if tensor.shape() != shape {
             return Err(format!("{name} is {shape}, PyTorch has {}", tensor.shape()));
         }
-        pages[span.page][span.offset..span.offset + span.len].copy_from_slice(&tensor.physical());
+        set.store(&mut pages, name, &tensor.floats);
     }
-    Ok(())
+    Ok(pages)
 }

@@ -1,6 +1,7 @@
 //! Agreement with PyTorch: operators, initialisation, names and outputs of whole networks, against the goldens that
 //! `scripts/goldens.py` makes. The goldens' tolerances come with them.
 
+mod device;
 mod golden;
 mod init;
 mod networks;

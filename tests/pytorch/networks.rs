@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wgrad::cpu::{Element, Session};
 use wgrad::graph::Mode;
 use wgrad::models::{Model, ModelSpec};
-use wgrad::plan::{PageList, Program};
+use wgrad::plan::Program;
 use wgrad::tensor::Shape;
 
-use super::golden::{Golden, Tensor, files, fill, run};
+use super::device::{Device, devices};
+use super::golden::{Golden, Tensor, files, pages};
 
 fn model(name: &str, file: &Golden) -> Model {
     ModelSpec::parse(name, &file.metadata["model"]).unwrap().unbound().unwrap()
@@ -30,24 +30,22 @@ fn names_and_shapes_are_those_of_a_state_dict() {
 
 #[test]
 fn trained_networks_evaluate_as_in_pytorch() {
-    for (name, file) in files("networks") {
-        evaluate::<f64>(&name, &file);
-        evaluate::<f32>(&name, &file);
+    for device in devices() {
+        for (name, file) in files("networks") {
+            evaluate(&device, &name, &file).unwrap_or_else(|error| panic!("{name} on {device}: {error}"));
+        }
     }
 }
 
-fn evaluate<T: Element>(name: &str, file: &Golden) {
+fn evaluate(device: &Device, name: &str, file: &Golden) -> Result<(), String> {
     let images: Tensor = file.tensors["images"].first();
     let (mut graph, logits) = model(name, file).graph(Mode::Eval, images.shape()[0]).unwrap();
     graph.output("logits", logits);
     let program = Arc::new(Program::new(vec![graph], None, 128 << 20).unwrap());
-    let mut session = Session::<T>::new(program.clone()).poisoned();
-    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
-    fill(parameters, session.pages_mut(PageList::Parameters), &file.tensors, "want.final.").unwrap();
-    fill(statistics, session.pages_mut(PageList::Statistics), &file.tensors, "want.final.").unwrap();
-    run(&mut session, &[("images", &images)]);
+    let parameters = pages(&program.pages.parameters, &file.tensors, "want.final.")?;
+    let statistics = pages(&program.pages.statistics, &file.tensors, "want.final.")?;
+    let outputs = device.run(&program, [&parameters, &statistics], &[("images", &images)])?;
     let atol: BTreeMap<String, f64> = serde_json::from_str(&file.metadata["atol"]).unwrap();
     let want = "want.logits_eval";
-    let compared = file.tensors[want].compare(session.output("logits").unwrap(), atol[want]);
-    compared.unwrap_or_else(|message| panic!("{name}: logits{message}"));
+    file.tensors[want].compare(&outputs["logits"], atol[want]).map_err(|message| format!("logits{message}"))
 }
