@@ -204,7 +204,11 @@ fn damaged() -> impl Strategy<Value = String> {
 /// 2,000 cases, or as many as the variable `PROPTEST_CASES` says.
 fn config() -> ProptestConfig {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 2000, ..config } }
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        config
+    } else {
+        ProptestConfig { cases: 2000, ..config }
+    }
 }
 
 proptest! {
