@@ -9,7 +9,7 @@
 
 struct Params {
     rows: u32,
-    channels: u32,
+    columns: u32,
     slabs: u32,
     slab_len: u32,
     eps: f32,
@@ -43,7 +43,7 @@ fn slab_rows(slab: u32) -> vec2<u32> {
 }
 
 // Deviations are taken from the slab's first row and then from its mean, so that a mean that is large beside the
-// deviation costs no digits.
+// deviation costs no digits; what rounding has left of them corrects the mean.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn partial_statistics(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -51,23 +51,25 @@ fn partial_statistics(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i >= params.slabs * params.channels {
+    if i >= params.slabs * params.columns {
         return;
     }
-    let channel = i % params.channels;
-    let rows = slab_rows(i / params.channels);
-    let pivot = input[rows.x * params.channels + channel];
+    let channel = i % params.columns;
+    let rows = slab_rows(i / params.columns);
+    let pivot = input[rows.x * params.columns + channel];
     var sum = 0.0;
     for (var row = rows.x; row < rows.y; row++) {
-        sum += input[row * params.channels + channel] - pivot;
+        sum += input[row * params.columns + channel] - pivot;
     }
     let slab_mean = pivot + sum / f32(rows.y - rows.x);
+    var rest = 0.0;
     var squares = 0.0;
     for (var row = rows.x; row < rows.y; row++) {
-        let deviation = input[row * params.channels + channel] - slab_mean;
+        let deviation = input[row * params.columns + channel] - slab_mean;
+        rest += deviation;
         squares += deviation * deviation;
     }
-    new_partials[i] = vec2<f32>(slab_mean, squares);
+    new_partials[i] = vec2<f32>(slab_mean + rest / f32(rows.y - rows.x), squares);
 }
 
 // Slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
@@ -77,24 +79,31 @@ fn finish_statistics(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let channel = min(flat_group(group, groups), params.channels - 1u);
+    let channel = flat_group(group, groups);
+    if channel >= params.columns {
+        return;
+    }
     let pivot = partials[channel].x;
     var sum = 0.0;
     for (var slab = local; slab < params.slabs; slab += WORKGROUP_SIZE) {
         let rows = slab_rows(slab);
-        sum += f32(rows.y - rows.x) * (partials[slab * params.channels + channel].x - pivot);
+        sum += f32(rows.y - rows.x) * (partials[slab * params.columns + channel].x - pivot);
     }
     let whole_mean = pivot + workgroup_sum(local, sum) / f32(params.rows);
+    var rest = 0.0;
     var squares = 0.0;
     for (var slab = local; slab < params.slabs; slab += WORKGROUP_SIZE) {
         let rows = slab_rows(slab);
-        let partial = partials[slab * params.channels + channel];
+        let partial = partials[slab * params.columns + channel];
         let deviation = partial.x - whole_mean;
-        squares += partial.y + f32(rows.y - rows.x) * deviation * deviation;
+        let weighted = f32(rows.y - rows.x) * deviation;
+        rest += weighted;
+        squares += partial.y + weighted * deviation;
     }
+    let whole_rest = workgroup_sum(local, rest);
     let whole_squares = workgroup_sum(local, squares);
-    if local == 0u && flat_group(group, groups) < params.channels {
-        new_mean[channel] = whole_mean;
+    if local == 0u {
+        new_mean[channel] = whole_mean + whole_rest / f32(params.rows);
         new_invstd[channel] = 1.0 / sqrt(whole_squares / f32(params.rows) + params.eps);
         var_unbiased[channel] = whole_squares / f32(params.rows - 1u);
     }
@@ -107,7 +116,7 @@ fn invert_variance(
     @builtin(local_invocation_index) local: u32,
 ) {
     let channel = flat_index(group, groups, local);
-    if channel < params.channels {
+    if channel < params.columns {
         new_invstd[channel] = 1.0 / sqrt(variance[channel] + params.eps);
     }
 }
@@ -119,10 +128,10 @@ fn normalize(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i >= params.rows * params.channels {
+    if i >= params.rows * params.columns {
         return;
     }
-    let channel = i % params.channels;
+    let channel = i % params.columns;
     var value = (input[i] - mean[channel]) * invstd[channel];
     if params.affine != 0u {
         value = value * weight[channel] + bias[channel];
@@ -138,15 +147,15 @@ fn partial_gradients(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i >= params.slabs * params.channels {
+    if i >= params.slabs * params.columns {
         return;
     }
-    let channel = i % params.channels;
-    let rows = slab_rows(i / params.channels);
+    let channel = i % params.columns;
+    let rows = slab_rows(i / params.columns);
     let center = mean[channel];
     var sum = vec2<f32>(0.0);
     for (var row = rows.x; row < rows.y; row++) {
-        let at = row * params.channels + channel;
+        let at = row * params.columns + channel;
         sum += grad_output[at] * vec2<f32>(1.0, input[at] - center);
     }
     new_partials[i] = sum * vec2<f32>(1.0, invstd[channel]);
@@ -158,13 +167,16 @@ fn finish_gradients(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let channel = min(flat_group(group, groups), params.channels - 1u);
+    let channel = flat_group(group, groups);
+    if channel >= params.columns {
+        return;
+    }
     var sum = vec2<f32>(0.0);
     for (var slab = local; slab < params.slabs; slab += WORKGROUP_SIZE) {
-        sum += partials[slab * params.channels + channel];
+        sum += partials[slab * params.columns + channel];
     }
     let total = vec2<f32>(workgroup_sum(local, sum.x), workgroup_sum(local, sum.y));
-    if local == 0u && flat_group(group, groups) < params.channels {
+    if local == 0u {
         new_grad_bias[channel] = total.x;
         new_grad_weight[channel] = total.y;
     }
@@ -177,10 +189,10 @@ fn grad_input(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i >= params.rows * params.channels {
+    if i >= params.rows * params.columns {
         return;
     }
-    let channel = i % params.channels;
+    let channel = i % params.columns;
     var value = grad_output[i];
     if params.training != 0u {
         let normalized = (input[i] - mean[channel]) * invstd[channel];

@@ -2,9 +2,11 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+mod fields;
 pub mod gpu;
 pub mod graph;
 pub mod models;

@@ -1,4 +1,6 @@
 //! The `wgrad` command.
 #![deny(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    wgrad::cli::main(wgrad::cli::run)
+}

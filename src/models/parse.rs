@@ -2,7 +2,8 @@ use toml::{Table, Value};
 
 use super::{Concat, Residual, Sequential};
 use crate::error::nearest;
-use crate::ops::{self, Layer, unknown_argument};
+use crate::fields;
+use crate::ops::{self, Layer};
 
 /// How deep containers may nest; the TOML parser itself ends at 26.
 const MAX_DEPTH: usize = 16;
@@ -61,7 +62,12 @@ impl Parser {
             _ => &["layers"],
         };
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
+<<<<<<< HEAD
+            let hint = fields::hint(unknown, &known);
+            return Err(format!("{at}.{name}: has no argument \"{unknown}\"; {hint}"));
+=======
             return Err(format!("{at}: {}", unknown_argument(unknown, known)));
+>>>>>>> models
         }
         let (first, at_first) = (known[0], format!("{at}.{}", known[0]));
         let layers = arguments.get(first).ok_or_else(|| format!("{at}: needs the argument \"{first}\""))?;

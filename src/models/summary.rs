@@ -17,7 +17,7 @@ pub struct Summary {
 }
 
 /// One operator of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LayerRow {
     /// Its path, such as `3.body.0`.
     pub name: String,

@@ -4,12 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::unary::CHUNK;
+use super::matrix::Matrix;
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{
-    Backward, Context, Graph, Host, Init, Lower, Mode, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+    Backward, Context, Graph, Init, Lower, Mode, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
 };
 use crate::tensor::Shape;
 
@@ -125,20 +125,20 @@ impl Op for Normalization {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let dims = Dims::new(&lower.inputs[0].shape);
+        let matrix = matrix(&lower.inputs[0].shape);
         let (mean, invstd) = match self.mode {
             Mode::Train => (Slot::Output(1), Slot::Output(2)),
             Mode::Eval => (Slot::Input(1), Slot::Output(1)),
         };
         match self.mode {
-            Mode::Train => self.lower_statistics(lower, &dims),
+            Mode::Train => self.lower_statistics(lower, &matrix),
             Mode::Eval => lower
                 .dispatch("batch_norm", "invert_variance")
                 .read("variance", Slot::Input(2))
                 .write("new_invstd", invstd)
-                .uniforms(&dims.uniforms())
+                .uniforms(&matrix.uniforms())
                 .uniform("eps", self.eps)
-                .over(dims.channels),
+                .over(matrix.columns),
         }
         let affine = lower.inputs.len() > self.weight();
         let vector = |input| if affine { Slot::Input(input) } else { mean };
@@ -150,9 +150,9 @@ impl Op for Normalization {
             .read("weight", vector(self.weight()))
             .read("bias", vector(self.weight() + 1))
             .write("output", Slot::Output(0))
-            .uniforms(&dims.uniforms())
+            .uniforms(&matrix.uniforms())
             .uniform("affine", affine)
-            .over(dims.rows * dims.channels);
+            .over(matrix.rows * matrix.columns);
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -163,37 +163,37 @@ impl Op for Normalization {
 }
 
 impl Normalization {
-    fn lower_statistics(&self, lower: &mut Lower<'_>, dims: &Dims) {
-        let partials = lower.scratch(2 * dims.slabs * dims.channels);
+    fn lower_statistics(&self, lower: &mut Lower<'_>, matrix: &Matrix) {
+        let partials = lower.scratch(2 * matrix.slabs * matrix.columns);
         lower
             .dispatch("batch_norm", "partial_statistics")
             .read("input", Slot::Input(0))
             .write("new_partials", partials)
-            .uniforms(&dims.uniforms())
-            .over(dims.slabs * dims.channels);
+            .uniforms(&matrix.uniforms())
+            .over(matrix.slabs * matrix.columns);
         lower
             .dispatch("batch_norm", "finish_statistics")
             .read("partials", partials)
             .write("new_mean", Slot::Output(1))
             .write("new_invstd", Slot::Output(2))
             .write("var_unbiased", Slot::Output(3))
-            .uniforms(&dims.uniforms())
+            .uniforms(&matrix.uniforms())
             .uniform("eps", self.eps)
-            .groups(dims.channels);
+            .groups(matrix.columns);
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        let dims = Dims::new(inputs[0].shape());
+        let matrix = matrix(inputs[0].shape());
         let input = inputs[0].real;
         let eps = T::of(f64::from(self.eps));
         let invert = |variance: T| T::one() / (variance + eps).sqrt();
         let (output, statistics) = outputs.split_first_mut().expect("the shape rule gives outputs");
         let [mean, scale] = match statistics {
             [mean, invstd, var_unbiased] => {
-                let squares = dims.statistics(context.host, input, mean.real);
-                let biased = |squares: &T| invert(*squares / T::of(dims.rows as f64));
+                let squares = matrix.statistics(context.host, input, mean.real);
+                let biased = |squares: &T| invert(*squares / T::of(matrix.rows as f64));
                 invstd.real.iter_mut().zip(&squares).for_each(|(to, s)| *to = biased(s));
-                let unbiased = |squares: &T| *squares / T::of((dims.rows - 1) as f64);
+                let unbiased = |squares: &T| *squares / T::of((matrix.rows - 1) as f64);
                 var_unbiased.real.iter_mut().zip(&squares).for_each(|(to, s)| *to = unbiased(s));
                 [mean.real.to_vec(), invstd.real.to_vec()]
             }
@@ -207,11 +207,11 @@ impl Normalization {
             [weight, bias] => {
                 (scale.iter().zip(weight.real).map(|(s, w)| *s * *w).collect(), bias.real.to_vec())
             }
-            _ => (scale, vec![T::zero(); dims.channels]),
+            _ => (scale, vec![T::zero(); matrix.columns]),
         };
-        dims.for_each_row(context.host, output.real, &|first, rows| {
-            let sources = input[first..].chunks_exact(dims.channels);
-            for (row, source) in rows.chunks_exact_mut(dims.channels).zip(sources) {
+        matrix.for_each_row(context.host, output.real, &|first, rows| {
+            let sources = input[first..].chunks_exact(matrix.columns);
+            for (row, source) in rows.chunks_exact_mut(matrix.columns).zip(sources) {
                 let channels = mean.iter().zip(&scale).zip(&bias);
                 for ((y, x), ((mean, scale), bias)) in row.iter_mut().zip(source).zip(channels) {
                     *y = (*x - *mean) * *scale + *bias;
@@ -242,17 +242,17 @@ impl Op for NormalizationGrad {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let dims = Dims::new(&lower.inputs[1].shape);
+        let matrix = matrix(&lower.inputs[1].shape);
         let affine = lower.inputs.len() == 5;
         let (mean, invstd) = (Slot::Input(2), Slot::Input(3));
         // The sums are needed for the weight and the bias, and in training for the input.
         let (grad_weight, grad_bias) = match (affine, self.training) {
             (true, _) => (Slot::Output(1), Slot::Output(2)),
-            (false, true) => (lower.scratch(dims.channels), lower.scratch(dims.channels)),
+            (false, true) => (lower.scratch(matrix.columns), lower.scratch(matrix.columns)),
             (false, false) => (mean, mean),
         };
         if affine || self.training {
-            lower_sums(lower, &dims, [grad_weight, grad_bias]);
+            lower_sums(lower, &matrix, [grad_weight, grad_bias]);
         }
         lower
             .dispatch("batch_norm", "grad_input")
@@ -264,10 +264,10 @@ impl Op for NormalizationGrad {
             .read("grad_weight", grad_weight)
             .read("grad_bias", grad_bias)
             .write("output", Slot::Output(0))
-            .uniforms(&dims.uniforms())
+            .uniforms(&matrix.uniforms())
             .uniform("affine", affine)
             .uniform("training", self.training)
-            .over(dims.rows * dims.channels);
+            .over(matrix.rows * matrix.columns);
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -277,8 +277,8 @@ impl Op for NormalizationGrad {
     cpu_kernel!(eval);
 }
 
-fn lower_sums(lower: &mut Lower<'_>, dims: &Dims, [grad_weight, grad_bias]: [Slot; 2]) {
-    let partials = lower.scratch(2 * dims.slabs * dims.channels);
+fn lower_sums(lower: &mut Lower<'_>, matrix: &Matrix, [grad_weight, grad_bias]: [Slot; 2]) {
+    let partials = lower.scratch(2 * matrix.slabs * matrix.columns);
     lower
         .dispatch("batch_norm", "partial_gradients")
         .read("grad_output", Slot::Input(0))
@@ -286,24 +286,24 @@ fn lower_sums(lower: &mut Lower<'_>, dims: &Dims, [grad_weight, grad_bias]: [Slo
         .read("mean", Slot::Input(2))
         .read("invstd", Slot::Input(3))
         .write("new_partials", partials)
-        .uniforms(&dims.uniforms())
-        .over(dims.slabs * dims.channels);
+        .uniforms(&matrix.uniforms())
+        .over(matrix.slabs * matrix.columns);
     lower
         .dispatch("batch_norm", "finish_gradients")
         .read("partials", partials)
         .write("new_grad_weight", grad_weight)
         .write("new_grad_bias", grad_bias)
-        .uniforms(&dims.uniforms())
-        .groups(dims.channels);
+        .uniforms(&matrix.uniforms())
+        .groups(matrix.columns);
 }
 
 impl NormalizationGrad {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        let dims = Dims::new(inputs[1].shape());
+        let matrix = matrix(inputs[1].shape());
         let [grad, input, mean, invstd] = [0, 1, 2, 3].map(|i| inputs[i].real);
         let (grad_input, parameters) = outputs.split_first_mut().expect("the shape rule gives outputs");
-        let sums = dims.sums(context.host, grad, input, mean);
-        let (grad_bias, deviations) = sums.split_at(dims.channels);
+        let sums = matrix.sums(context.host, grad, input, mean);
+        let (grad_bias, deviations) = sums.split_at(matrix.columns);
         let grad_weight: Vec<T> = deviations.iter().zip(invstd).map(|(sum, invstd)| *sum * *invstd).collect();
         if let [to_weight, to_bias] = parameters {
             to_weight.real.copy_from_slice(&grad_weight);
@@ -314,14 +314,14 @@ impl NormalizationGrad {
             None => invstd.to_vec(),
         };
         // dx = scale (dy - offset - (x - mean) slope)
-        let count = T::of(dims.rows as f64);
+        let count = T::of(matrix.rows as f64);
         let offset: Vec<T> = grad_bias.iter().map(|sum| *sum / count).collect();
         let slope: Vec<T> =
             grad_weight.iter().zip(invstd).map(|(sum, invstd)| *sum * *invstd / count).collect();
-        dims.for_each_row(context.host, grad_input.real, &|first, rows| {
+        matrix.for_each_row(context.host, grad_input.real, &|first, rows| {
             let sources =
-                grad[first..].chunks_exact(dims.channels).zip(input[first..].chunks_exact(dims.channels));
-            for (row, (grad, input)) in rows.chunks_exact_mut(dims.channels).zip(sources) {
+                grad[first..].chunks_exact(matrix.columns).zip(input[first..].chunks_exact(matrix.columns));
+            for (row, (grad, input)) in rows.chunks_exact_mut(matrix.columns).zip(sources) {
                 let values = row.iter_mut().zip(grad);
                 if !self.training {
                     values.zip(&scale).for_each(|((dx, dy), scale)| *dx = *dy * *scale);
@@ -336,119 +336,9 @@ impl NormalizationGrad {
     }
 }
 
-/// The matrix in memory, and the slabs of rows in which its columns are summed.
-#[derive(Clone, Copy, Debug)]
-struct Dims {
-    rows: usize,
-    channels: usize,
-    slabs: usize,
-    slab_len: usize,
-}
-
-impl Dims {
-    fn new(input: &Shape) -> Dims {
-        let channels = input[1];
-        let rows = input.numel() / channels;
-        let (slabs, slab_len) = row_slabs(rows, channels);
-        Dims { rows, channels, slabs, slab_len }
-    }
-
-    fn uniforms(&self) -> [(&'static str, usize); 4] {
-        [("rows", self.rows), ("channels", self.channels), ("slabs", self.slabs), ("slab_len", self.slab_len)]
-    }
-
-    /// Calls `work` with the first element and the elements of each group of rows, in parallel.
-    fn for_each_row<T: Real>(
-        &self,
-        host: &dyn Host<T>,
-        data: &mut [T],
-        work: &(dyn Fn(usize, &mut [T]) + Sync),
-    ) {
-        let chunk = CHUNK.div_ceil(self.channels) * self.channels;
-        host.for_each_chunk(data, chunk, &|i, rows| work(i * chunk, rows));
-    }
-
-    /// The elements of a slab.
-    fn slab<'a, T>(&self, data: &'a [T], slab: usize) -> &'a [T] {
-        let first = slab * self.slab_len;
-        &data[first * self.channels..(first + self.slab_len).min(self.rows) * self.channels]
-    }
-
-    /// Writes each channel's mean and returns its sum of squared deviations, merged from those of the slabs as the
-    /// shader does it.
-    fn statistics<T: Real>(&self, host: &dyn Host<T>, input: &[T], mean: &mut [T]) -> Vec<T> {
-        let channels = self.channels;
-        let mut partials = vec![T::zero(); self.slabs * 2 * channels];
-        host.for_each_chunk(&mut partials, 2 * channels, &|slab, partial| {
-            let (means, squares) = partial.split_at_mut(channels);
-            slab_statistics(self.slab(input, slab), means, squares);
-        });
-        let rows = |slab: usize| T::of(self.slab_len.min(self.rows - slab * self.slab_len) as f64);
-        let pivot = &partials[..channels];
-        mean.fill(T::zero());
-        for (slab, partial) in partials.chunks_exact(2 * channels).enumerate() {
-            let values = partial.iter().zip(pivot);
-            mean.iter_mut().zip(values).for_each(|(sum, (m, pivot))| *sum += rows(slab) * (*m - *pivot));
-        }
-        let count = T::of(self.rows as f64);
-        mean.iter_mut().zip(pivot).for_each(|(mean, pivot)| *mean = *pivot + *mean / count);
-        let mut squares = vec![T::zero(); channels];
-        for (slab, partial) in partials.chunks_exact(2 * channels).enumerate() {
-            let (means, slab_squares) = partial.split_at(channels);
-            let values = mean.iter().zip(means).zip(slab_squares);
-            for (sum, ((mean, slab_mean), slab_squares)) in squares.iter_mut().zip(values) {
-                let deviation = *slab_mean - *mean;
-                *sum += *slab_squares + rows(slab) * deviation * deviation;
-            }
-        }
-        squares
-    }
-
-    /// Sums over the rows: of `grad`, then of `grad (input - mean)`.
-    fn sums<T: Real>(&self, host: &dyn Host<T>, grad: &[T], input: &[T], mean: &[T]) -> Vec<T> {
-        let channels = self.channels;
-        let mut partials = vec![T::zero(); self.slabs * 2 * channels];
-        host.for_each_chunk(&mut partials, 2 * channels, &|slab, partial| {
-            let (sums, products) = partial.split_at_mut(channels);
-            let inputs = self.slab(input, slab).chunks_exact(channels);
-            for (grad, input) in self.slab(grad, slab).chunks_exact(channels).zip(inputs) {
-                let targets = sums.iter_mut().zip(products.iter_mut());
-                for (((sum, product), dy), (x, mean)) in targets.zip(grad).zip(input.iter().zip(mean)) {
-                    *sum += *dy;
-                    *product += *dy * (*x - *mean);
-                }
-            }
-        });
-        let mut sums = vec![T::zero(); 2 * channels];
-        super::conv2d::sum_rows(host, &partials, 2 * channels, &mut sums);
-        sums
-    }
-}
-
-/// Mean and sum of squared deviations of each column; deviations are taken from the first row and then from the mean,
-/// so that a mean that is large beside the deviation costs no digits.
-fn slab_statistics<T: Real>(slab: &[T], means: &mut [T], squares: &mut [T]) {
-    let channels = means.len();
-    let pivot = &slab[..channels];
-    for row in slab.chunks_exact(channels) {
-        means.iter_mut().zip(row.iter().zip(pivot)).for_each(|(sum, (x, pivot))| *sum += *x - *pivot);
-    }
-    let rows = T::of((slab.len() / channels) as f64);
-    means.iter_mut().zip(pivot).for_each(|(mean, pivot)| *mean = *pivot + *mean / rows);
-    for row in slab.chunks_exact(channels) {
-        for ((sum, mean), x) in squares.iter_mut().zip(&*means).zip(row) {
-            let deviation = *x - *mean;
-            *sum += deviation * deviation;
-        }
-    }
-}
-
-/// Slabs of rows for sums over the columns of a matrix: how many, and of what length. By shape only.
-pub(super) fn row_slabs(rows: usize, columns: usize) -> (usize, usize) {
-    // About 2^15 invocations fill a large GPU; longer slabs than 512 lose digits, shorter ones than 16 gain nothing.
-    let wanted = ((1 << 15) / columns).clamp(1, 1024);
-    let slab_len = rows.div_ceil(wanted).clamp(16, 512);
-    (rows.div_ceil(slab_len), slab_len)
+/// The input as it lies in memory.
+fn matrix(input: &Shape) -> Matrix {
+    Matrix::new(input.numel() / input[1], input[1])
 }
 
 fn samples() -> Vec<Sample> {
@@ -468,6 +358,7 @@ fn samples() -> Vec<Sample> {
         case("train-matrix", &[7, 11], Mode::Train, true),
         case("train-one-image", &[1, 3, 5, 7], Mode::Train, true),
         case("train-one-channel", &[2, 1, 7, 5], Mode::Train, true),
+        case("train-many-slabs", &[1, 1, 33, 35], Mode::Train, true),
         case("train-pixel-1", &[3, 5, 1, 1], Mode::Train, true),
         case("train-no-affine", &[2, 3, 5, 3], Mode::Train, false),
         case("train-many-channels", &[3, 67], Mode::Train, true),

@@ -1,9 +1,9 @@
 use std::fmt::Debug;
 
-use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::de::DeserializeOwned;
 
-use crate::error::{Result, nearest};
+use crate::error::Result;
+use crate::fields;
 use crate::graph::{Graph, Value};
 
 /// A layer of a model: adds its parameters and operators to a graph, in the graph's current scope.
@@ -19,7 +19,14 @@ pub type LayerParser = fn(toml::Table) -> Result<Box<dyn Layer>, String>;
 pub fn parse_layer<L: Layer + DeserializeOwned + 'static>(
     table: toml::Table,
 ) -> Result<Box<dyn Layer>, String> {
-    check_arguments::<L>(&table)?;
+<<<<<<< HEAD
+    if let Some(unknown) = unknown_field::<L>(&table) {
+        return Err(format!("has no argument \"{}\"; {}", unknown.name, unknown.hint));
+=======
+    if let Some(unknown) = fields::unknown_field::<L>(&table) {
+        return Err(unknown_argument(unknown.name, unknown.known));
+>>>>>>> recipe
+    }
     match L::deserialize(table.clone()) {
         Ok(layer) => Ok(Box::new(layer)),
         Err(error) => Err(explain(&table, &error)),
@@ -52,56 +59,11 @@ fn explain(table: &toml::Table, error: &toml::de::Error) -> String {
         None => format!("{name} is {value}; {message}"),
     }
 }
-
-/// Refuses arguments that `L` does not have, and suggests the nearest that it has.
-fn check_arguments<L: DeserializeOwned>(table: &toml::Table) -> Result<(), String> {
-    let known = fields_of::<L>();
-    match table.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(unknown_argument(name, known)),
-        None => Ok(()),
-    }
-}
+<<<<<<< HEAD
+=======
 
 /// `has no argument "stridde"; did you mean "stride"?`
 pub(crate) fn unknown_argument(name: &str, known: &[&str]) -> String {
-    let hint = match nearest(name, known.iter().copied()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if known.is_empty() => "it takes none".to_string(),
-        None => format!("it takes {}", known.join(", ")),
-    };
-    format!("has no argument \"{name}\"; {hint}")
+    format!("has no argument \"{name}\"; {}", fields::hint(name, known))
 }
-
-/// The names of a struct's fields, as serde sees them.
-pub(crate) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
-    struct Spy<'a>(&'a mut &'static [&'static str]);
-
-    impl<'de> Deserializer<'de> for Spy<'_> {
-        type Error = de::value::Error;
-
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            visitor: V,
-        ) -> Result<V::Value, Self::Error> {
-            *self.0 = fields;
-            self.deserialize_any(visitor)
-        }
-
-        fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-            let empty = std::iter::empty::<(&str, &str)>();
-            visitor.visit_map(de::value::MapDeserializer::new(empty.map(|(k, v)| (k, v.into_deserializer()))))
-        }
-
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
-            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    let mut fields: &'static [&'static str] = &[];
-    // The value itself does not matter: required fields are missing.
-    let _ = T::deserialize(Spy(&mut fields));
-    fields
-}
+>>>>>>> recipe

@@ -6,11 +6,14 @@ mod binary;
 mod gemm_tile;
 mod layer;
 mod mask;
+mod matrix;
 mod pointwise_loss;
 mod pool;
 mod product;
 mod reduction;
 mod sample;
+mod sample_norm;
+mod sample_norm_host;
 mod unary;
 mod window;
 
@@ -19,7 +22,6 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
-pub(crate) use layer::unknown_argument;
 pub use layer::{Layer, LayerParser, parse_layer};
 pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
@@ -71,6 +73,8 @@ pub mod snippets {
     pub const POINTWISE_LOSS: &str = include_str!("../../shaders/shared/pointwise_loss.wgsl");
     /// Counter-based random numbers.
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
+    /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
+    pub const SAMPLE_NORM: &str = include_str!("../../shaders/shared/sample_norm.wgsl");
     /// Sums over a workgroup.
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }
@@ -116,7 +120,11 @@ operators! {
     flatten,
     gelu,
     global_avg_pool2d,
+    group_norm,
     hardswish,
+    instance_norm,
+    layer_norm,
+    layer_norm2d,
     leaky_relu,
     linear,
     matmul,

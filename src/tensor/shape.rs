@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// A logical shape, in PyTorch's order of dimensions (`N, C, H, W` for images, `K, C, R, S` for filters).
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, serde::Serialize)]
 pub struct Shape(Vec<usize>);
 
 impl Shape {

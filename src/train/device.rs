@@ -1,65 +1,11 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::recipe::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, AdapterKind, Gpu, adapters};
-
-/// What the user asks for with `--device`.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(into = "String", from = "String")]
-pub enum DeviceChoice {
-    /// The best hardware GPU, else the CPU path.
-    #[default]
-    Auto,
-    /// The native CPU path.
-    Cpu,
-    /// The best adapter, a software one included.
-    Gpu,
-    /// The adapter of this number in `wgrad devices`.
-    Index(usize),
-    /// The first adapter whose name contains this, in any case.
-    Name(String),
-}
-
-impl From<String> for DeviceChoice {
-    fn from(text: String) -> DeviceChoice {
-        match text.to_lowercase().as_str() {
-            "auto" => DeviceChoice::Auto,
-            "cpu" => DeviceChoice::Cpu,
-            "gpu" => DeviceChoice::Gpu,
-            other => other.parse().map(DeviceChoice::Index).unwrap_or(DeviceChoice::Name(text)),
-        }
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = std::convert::Infallible;
-    fn from_str(text: &str) -> Result<DeviceChoice, Self::Err> {
-        Ok(text.to_string().into())
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceChoice::Auto => f.write_str("auto"),
-            DeviceChoice::Cpu => f.write_str("cpu"),
-            DeviceChoice::Gpu => f.write_str("gpu"),
-            DeviceChoice::Index(index) => write!(f, "{index}"),
-            DeviceChoice::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-impl From<DeviceChoice> for String {
-    fn from(choice: DeviceChoice) -> String {
-        choice.to_string()
-    }
-}
 
 /// What a session runs on.
 #[derive(Clone, Debug)]
@@ -95,7 +41,9 @@ impl Device {
             DeviceChoice::Cpu => None,
             DeviceChoice::Auto => best.filter(|adapter| adapter.kind != AdapterKind::Software),
             DeviceChoice::Gpu => Some(best.ok_or_else(no_adapter)?),
-            DeviceChoice::Index(index) => Some(found.get(*index).ok_or_else(|| unknown(choice, &found))?),
+            DeviceChoice::Index(index) => {
+                Some(found.get(*index as usize).ok_or_else(|| unknown(choice, &found))?)
+            }
             DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
         };
         match chosen {

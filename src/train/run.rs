@@ -89,7 +89,9 @@ impl Run {
         let path = self.file("model.safetensors");
         let mut file = TensorFile { tensors: tensors.clone(), ..Default::default() };
         let means = tensors.keys().filter_map(|name| name.strip_suffix("running_mean"));
-        file.counters.extend(means.map(|layer| (format!("{layer}num_batches_tracked"), steps as i64)));
+        let counters =
+            means.map(|layer| (format!("{layer}num_batches_tracked"), (vec![], vec![steps as i64])));
+        file.integers.extend(counters);
         let text = serde_json::to_string(about).map_err(|error| Error::file(&path, error.to_string()))?;
         file.metadata.insert(MODEL_KEY.to_string(), text);
         file.write(&path)

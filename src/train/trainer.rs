@@ -7,6 +7,11 @@ use super::device::Device;
 use super::evaluation::{Evaluation, Evaluator};
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
 use super::program::{self, EVAL, TRAIN, Task};
+<<<<<<< HEAD
+use super::recipe::{Length, ResolvedRecipe};
+=======
+use super::recipe::Length;
+>>>>>>> recipe
 use super::run::{Run, RunModel};
 use super::session::Session;
 use super::weights::{self, Tensors};
@@ -19,15 +24,6 @@ use crate::plan::{Data, PageList, Program, StepReport};
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
-
-/// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// Passes over the training split.
-    Epochs(u32),
-    /// Steps.
-    Steps(u64),
-}
 
 /// What a training run needs to know besides model and data.
 #[derive(Clone, Debug)]
@@ -54,6 +50,25 @@ pub struct Settings {
     pub log_every: u64,
     /// Steps between checkpoints, besides the one at the end of each epoch.
     pub checkpoint_every: Option<u64>,
+}
+
+impl Settings {
+    /// The settings of a recipe, with a batch size that the data set can fill.
+    pub fn of(recipe: &ResolvedRecipe, batch_size: usize) -> Settings {
+        Settings {
+            batch_size,
+            length: recipe.length,
+            update: recipe.algorithm.update(),
+            weight_decay: recipe.weight_decay as f32,
+            schedule: recipe.schedule.clone(),
+            label_smoothing: recipe.label_smoothing as f32,
+            clip_norm: recipe.clip_norm.map(|norm| norm as f32),
+            seed: recipe.seed,
+            shuffle: recipe.shuffle,
+            log_every: u64::from(recipe.log_every),
+            checkpoint_every: recipe.checkpoint_every.map(u64::from),
+        }
+    }
 }
 
 /// A finished step, for those who watch.
@@ -198,7 +213,7 @@ impl<'d> Trainer<'d> {
     pub fn total_steps(&self) -> u64 {
         match self.settings.length {
             Length::Epochs(epochs) => u64::from(epochs) * self.steps_per_epoch(),
-            Length::Steps(steps) => steps,
+            Length::Steps(steps) => u64::from(steps),
         }
     }
 

@@ -51,8 +51,8 @@ pub fn from_pages(set: &PageSet, pages: &[Vec<f32>]) -> Tensors {
 pub struct TensorFile {
     /// The float tensors.
     pub tensors: Tensors,
-    /// PyTorch's batch counters (`...num_batches_tracked`), which are integers.
-    pub counters: IndexMap<String, i64>,
+    /// Integers with their shapes: PyTorch's batch counters (`...num_batches_tracked`), labels.
+    pub integers: IndexMap<String, (Vec<usize>, Vec<i64>)>,
     /// The file's string map.
     pub metadata: HashMap<String, String>,
 }
@@ -60,7 +60,6 @@ pub struct TensorFile {
 impl TensorFile {
     /// Writes a file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let counters: Vec<[u8; 8]> = self.counters.values().map(|count| count.to_le_bytes()).collect();
         let damaged = |error| Error::file(path, format!("cannot be written: {error}"));
         let mut views = vec![];
         for (name, tensor) in &self.tensors {
@@ -70,8 +69,9 @@ impl TensorFile {
                 TensorView::new(Dtype::F32, tensor.shape.to_vec(), bytes).map_err(damaged)?,
             ));
         }
-        for (name, bytes) in self.counters.keys().zip(&counters) {
-            views.push((name.clone(), TensorView::new(Dtype::I64, vec![], bytes).map_err(damaged)?));
+        for (name, (shape, values)) in &self.integers {
+            let bytes = bytemuck::cast_slice(values);
+            views.push((name.clone(), TensorView::new(Dtype::I64, shape.clone(), bytes).map_err(damaged)?));
         }
         let bytes = safetensors::serialize(views, Some(self.metadata.clone())).map_err(damaged)?;
         files::write_atomic(path, |file| file.write_all(&bytes))
@@ -96,9 +96,9 @@ impl TensorFile {
         let mut views: Vec<(&str, TensorView<'_>)> = file.iter().collect();
         views.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
         for (name, view) in views {
-            if view.dtype() == Dtype::I64 && view.data().len() == 8 {
-                read.counters
-                    .insert(name.to_string(), i64::from_le_bytes(view.data().try_into().unwrap_or_default()));
+            if view.dtype() == Dtype::I64 {
+                let values = bytemuck::pod_collect_to_vec(view.data());
+                read.integers.insert(name.to_string(), (view.shape().to_vec(), values));
                 continue;
             }
             let data = floats(&view).ok_or_else(|| {

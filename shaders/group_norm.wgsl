@@ -1,0 +1,6 @@
+// group_norm: each sample's groups of neighbouring channels over all pixels; weight and bias per channel. The rest is in
+// shared/sample_norm.wgsl.
+
+fn parameter_index(channel: u32, pixel: u32) -> u32 {
+    return channel;
+}

@@ -1,0 +1,132 @@
+//! The arguments of all commands but `train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, value_parser};
+
+use crate::data::DataSource;
+use crate::train::recipe::DeviceChoice;
+
+/// The arguments of `wgrad resume`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad resume runs/digits-cnn")]
+pub struct ResumeArgs {
+    /// The folder of the run
+    pub run: PathBuf,
+}
+
+/// The arguments of `wgrad eval`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(
+    after_help = "Example:\n  wgrad eval runs/mnist --data folder:my-digits --logits logits.safetensors"
+)]
+pub struct EvalArgs {
+    /// The folder of the run
+    pub run: PathBuf,
+    /// The data set whose test samples are used: digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, cifar100:DIR,
+    /// folder:DIR or tensors:FILE.safetensors [default: the run's]
+    #[arg(long, value_name = "SOURCE")]
+    pub data: Option<DataSource>,
+    /// Write the network's outputs and the labels to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub logits: Option<PathBuf>,
+    /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// Samples computed at once [default: the run's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub batch_size: Option<u32>,
+}
+
+/// The arguments of `wgrad predict`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad predict runs/pets cat.jpg dog.png --top 2")]
+pub struct PredictArgs {
+    /// The folder of the run
+    pub run: PathBuf,
+    /// Image files: PNG, JPEG, BMP, GIF, WebP, PNM or TIFF
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// How many classes to name for each image, the most probable first
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+}
+
+/// The arguments of `wgrad devices`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad devices")]
+pub struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `wgrad inspect`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad inspect resnet18-cifar --batch-size 128 --plan")]
+pub struct InspectArgs {
+    /// A built-in model's name or a TOML file
+    pub model: String,
+    /// Samples in a step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Channels, height and width of a sample [default: the model's]
+    #[arg(long, value_name = "C,H,W", value_parser = sample_shape)]
+    pub input: Option<[usize; 3]>,
+    /// Number of classes [default: the model's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also print every dispatch and buffer of the training step
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// The arguments of `wgrad bench`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad bench --model small-cnn --batch-size 64 --device cpu")]
+pub struct BenchArgs {
+    /// A built-in model's name or a TOML file
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// Samples in a step
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// Steps to measure, after a few that are not counted
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `wgrad selftest`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad selftest --device gpu")]
+pub struct SelftestArgs {
+    /// Which device to check: auto, gpu, or an index or a name from `wgrad devices`
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn sample_shape(text: &str) -> Result<[usize; 3], String> {
+    let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.trim().parse().ok()).collect();
+    let shape = sizes.and_then(|sizes| <[usize; 3]>::try_from(sizes).ok());
+    shape
+        .filter(|shape| !shape.contains(&0))
+        .ok_or_else(|| "expected channels, height and width, such as 3,32,32".to_string())
+}

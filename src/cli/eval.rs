@@ -1,0 +1,76 @@
+use std::sync::Arc;
+
+use super::EvalArgs;
+use super::report::{self, say};
+use super::train::load_data;
+use crate::error::{Error, Result};
+use crate::models::Model;
+use crate::plan::PageList;
+use crate::tensor::HostTensor;
+use crate::train::program::{self, Task};
+use crate::train::recipe::ResolvedRecipe;
+use crate::train::weights::{self, TensorFile};
+use crate::train::{Device, Evaluator, Run, RunModel, Session};
+
+/// `wgrad eval`
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    let (about, model, weights) = run.read_model()?;
+    let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
+    let source = args.data.clone().unwrap_or(recipe.data);
+    let data = load_data(&source, recipe.seed, false)?;
+    if data.image != about.image || data.classes.len() != about.classes.len() {
+        return Err(Error::Data(format!(
+            "{source} has images of {:?} and {} classes, the run's model takes {:?} and {} classes",
+            data.image,
+            data.classes.len(),
+            about.image,
+            about.classes.len()
+        )));
+    }
+    let device = pollster::block_on(Device::open(&args.device))?;
+    let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize).min(data.test.len());
+    let task = task(&about, batch_size);
+    let mut session = pollster::block_on(load(&model, &weights, &task, &device, &run))?;
+    let mut evaluator =
+        Evaluator { session: &mut session, graph: 0, task, normalization: about.normalization.as_ref() };
+    let evaluation = pollster::block_on(evaluator.run(&data.test))?;
+    say(report::evaluation(&evaluation, &about.classes));
+    if let Some(path) = &args.logits {
+        let mut file = TensorFile::default();
+        let shape = [data.test.len(), about.classes.len()];
+        file.tensors.insert("logits".to_string(), HostTensor::new(shape, evaluation.logits));
+        let labels = data.test.labels().iter().map(|label| i64::from(*label)).collect();
+        file.integers.insert("labels".to_string(), (vec![data.test.len()], labels));
+        file.write(path)?;
+        say(format!("logits {shape:?} and labels written to {}", path.display()));
+    }
+    Ok(())
+}
+
+/// What a run's model takes and gives.
+pub(super) fn task(about: &RunModel, batch_size: usize) -> Task {
+    Task { image: about.image, classes: about.classes.len(), batch_size, label_smoothing: 0.0 }
+}
+
+/// A session that evaluates a run's model; every tensor must be in its file.
+pub(super) async fn load(
+    model: &Model,
+    file: &TensorFile,
+    task: &Task,
+    device: &Device,
+    run: &Run,
+) -> Result<Session> {
+    let program = Arc::new(program::inference(model, task, device)?);
+    let mut session = Session::new(device, program.clone()).await?;
+    let mut tensors = weights::initial(&program.graphs[0], 0);
+    let path = run.file("model.safetensors");
+    let leftovers = weights::merge(&mut tensors, file, &path)?;
+    if let Some(name) = leftovers.missing.first() {
+        return Err(Error::file(&path, format!("lacks \"{name}\"; the file is damaged")));
+    }
+    let [parameters, statistics] = weights::all_pages(&program.pages, &tensors);
+    session.write_pages(PageList::Parameters, &parameters);
+    session.write_pages(PageList::Statistics, &statistics);
+    Ok(session)
+}

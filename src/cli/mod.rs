@@ -1,0 +1,130 @@
+//! The `wgrad` command: its arguments, its exit codes and how it says what went wrong.
+//!
+//! Exit codes: 0; 2 for a bad flag or recipe value; 130 after Ctrl-C; 1 for everything else.
+
+mod args;
+mod bench;
+mod devices;
+mod eval;
+mod inspect;
+mod predict;
+mod report;
+mod resume;
+mod selftest;
+mod train;
+mod train_args;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub use args::{BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ResumeArgs, SelftestArgs};
+pub use train_args::{RecipeFlags, TrainArgs};
+
+use crate::error::{Error, Result};
+
+/// Trains convolutional networks on any GPU that Vulkan, Metal or DX12 reaches, or on the CPU.
+#[derive(Debug, Parser)]
+#[command(name = "wgrad", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Example:
+  wgrad train                          train on the built-in digits, with a network that suits them
+  wgrad eval runs/digits-cnn           test the trained network again
+  wgrad predict runs/digits-cnn 3.png  say what is in an image";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network; without arguments, one for the built-in digits
+    Train(Box<TrainArgs>),
+    /// Continue an interrupted run from its last checkpoint, to the same bits
+    Resume(ResumeArgs),
+    /// Test a trained network on its data set or on another
+    Eval(EvalArgs),
+    /// Say what is in images
+    Predict(PredictArgs),
+    /// List the devices of this machine, as --device takes them
+    Devices(DevicesArgs),
+    /// Show a model's layers, shapes, parameters, FLOPs and memory; needs no GPU
+    Inspect(InspectArgs),
+    /// Measure training steps of a model on random data
+    Bench(BenchArgs),
+    /// Compare every operator's kernels on this machine's GPU with the CPU path
+    Selftest(SelftestArgs),
+}
+
+/// Runs a subcommand.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Train(args) => train::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+    }
+}
+
+/// Parses the command line and runs the command; says in one line on standard error what went wrong.
+pub fn main(run: impl FnOnce(Command) -> Result<()>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// The exit code that tells an error's kind.
+pub fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Recipe(_) => 2,
+        Error::Interrupted { .. } => 130,
+        _ => 1,
+    }
+}
+
+/// Prints what clap has to say: help and version as they are, errors in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr();
+    if is_help {
+        // Nobody is left to tell if the help cannot be printed.
+        let _ = error.print();
+    } else {
+        eprintln!("{}", one_line(error));
+    }
+    ExitCode::from(error.exit_code() as u8)
+}
+
+/// clap's message and its tips without the usage, which `--help` shows.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let mut message = String::new();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
+        let continues = message.is_empty() || message.ends_with(':') || line.starts_with('[');
+        message.push_str(match (message.is_empty(), continues) {
+            (true, _) => "",
+            (false, true) => " ",
+            (false, false) => "; ",
+        });
+        message.push_str(line);
+    }
+    message + "; --help lists all"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What people see: progress bars, tables, a line per epoch.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::train::metrics::EpochLine;
+use crate::train::{Evaluation, Observer, StepEvent};
+
+/// Prints a line to standard output; nobody is left to tell if that is closed.
+pub(super) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A progress bar on standard error, drawn only if that is a terminal.
+pub(super) fn bar(length: u64, template: &str, quiet: bool) -> ProgressBar {
+    let hidden = quiet || !std::io::stderr().is_terminal();
+    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    // A template that does not parse would be our own mistake; the plain bar does then.
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A table with a header.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(header);
+    table
+}
+
+/// Aligns all columns but the first to the right.
+pub(super) fn align_numbers(table: &mut Table) {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Shows a training run: a bar while an epoch runs, a line for each that is done.
+pub(super) struct Display {
+    bar: ProgressBar,
+    epochs: u32,
+    quiet: bool,
+    mean: Option<f32>,
+}
+
+impl Display {
+    pub(super) fn new(total_steps: u64, done: u64, epochs: u32, quiet: bool) -> Display {
+        let template = "{wide_bar} step {pos}/{len}  {msg}  {per_sec}  ETA {eta}";
+        let bar = bar(total_steps, template, quiet);
+        bar.set_position(done);
+        bar.reset_eta();
+        Display { bar, epochs, quiet, mean: None }
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for Display {
+    fn step(&mut self, event: StepEvent) {
+        let mean = self.mean.map_or(event.loss, |mean| 0.9 * mean + 0.1 * event.loss);
+        self.mean = Some(mean);
+        let images = self.bar.per_sec() * event.batch_size as f64;
+        self.bar
+            .set_message(format!("epoch {}/{}  loss {mean:.4}  {images:.0} img/s", event.epoch, self.epochs));
+        self.bar.set_position(event.step);
+    }
+
+    fn epoch(&mut self, line: &EpochLine, images_per_second: f64) {
+        if self.quiet {
+            return;
+        }
+        let EpochLine { epoch, train_loss, train_accuracy, test_loss, test_accuracy } = line;
+        let width = self.epochs.to_string().len();
+        let text = format!(
+            "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {test_loss:.4}  accuracy \
+             {:6.2} %  {images_per_second:.0} img/s",
+            self.epochs,
+            train_accuracy * 100.0,
+            test_accuracy * 100.0,
+        );
+        self.bar.suspend(|| say(text));
+    }
+}
+
+/// Accuracy and loss, and a table of the classes.
+pub(super) fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
+    let mut rows = table(&["class", "precision %", "recall %", "F1 %", "images"]);
+    for (name, row) in classes.iter().zip(evaluation.classes()) {
+        let percent = |share: f64| format!("{:.2}", share * 100.0);
+        let images = row.support.to_string();
+        rows.add_row([name.clone(), percent(row.precision), percent(row.recall), percent(row.f1), images]);
+    }
+    align_numbers(&mut rows);
+    let count: u64 = evaluation.confusion.iter().flatten().sum();
+    let right = (evaluation.accuracy * count as f64).round();
+    let accuracy = evaluation.accuracy * 100.0;
+    format!("{rows}\ntest accuracy {accuracy:.2} % ({right} of {count} images), loss {:.4}", evaluation.loss)
+}

@@ -1,0 +1,69 @@
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::SelftestArgs;
+use super::report::{bar, say, table};
+use crate::error::{Error, Result};
+use crate::ops;
+use crate::selftest::check_on_gpu;
+use crate::train::{Device, DeviceChoice};
+
+#[derive(Serialize)]
+struct Row {
+    operator: &'static str,
+    samples: usize,
+    failures: Vec<String>,
+}
+
+/// `wgrad selftest`
+pub(super) fn run(args: &SelftestArgs) -> Result<()> {
+    let choice = match &args.device {
+        DeviceChoice::Auto => DeviceChoice::Gpu,
+        DeviceChoice::Cpu => {
+            let message =
+                "--device cpu is the path that selftest compares GPUs with; give gpu, an index or a name";
+            return Err(Error::Recipe(message.to_string()));
+        }
+        choice => choice.clone(),
+    };
+    let Device::Gpu(gpu) = pollster::block_on(Device::open(&choice))? else {
+        return Err(Error::NoDevice("no GPU adapter was found to test".to_string()));
+    };
+    let bar = bar(ops::registry().len() as u64, "testing {msg} {wide_bar} {pos}/{len}", args.json);
+    let mut rows = vec![];
+    for operator in ops::registry() {
+        bar.set_message(operator.name);
+        let samples = (operator.samples)();
+        let check = |sample| pollster::block_on(check_on_gpu(&Arc::clone(&gpu), sample)).err();
+        let failures: Vec<String> = samples.iter().filter_map(check).collect();
+        rows.push(Row { operator: operator.name, samples: samples.len(), failures });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let failed: usize = rows.iter().map(|row| row.failures.len()).sum();
+    if args.json {
+        say(serde_json::to_string_pretty(&rows).map_err(|error| Error::NoDevice(error.to_string()))?);
+    } else {
+        print(&rows, &gpu.name);
+    }
+    if failed > 0 {
+        let names: Vec<&str> =
+            rows.iter().filter(|row| !row.failures.is_empty()).map(|row| row.operator).collect();
+        let message =
+            format!("{failed} samples disagree with the CPU path, of {}; use --device cpu", names.join(", "));
+        return Err(Error::Device { device: gpu.name.clone(), message });
+    }
+    Ok(())
+}
+
+fn print(rows: &[Row], device: &str) {
+    let mut shown = table(&["operator", "samples", "result"]);
+    for row in rows {
+        let result = if row.failures.is_empty() { "ok".to_string() } else { row.failures.join("\n") };
+        shown.add_row([row.operator.to_string(), row.samples.to_string(), result]);
+    }
+    say(shown);
+    let samples: usize = rows.iter().map(|row| row.samples).sum();
+    say(format!("{device}: {samples} samples of {} operators compared with the CPU path", rows.len()));
+}

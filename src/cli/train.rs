@@ -1,0 +1,181 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::TrainArgs;
+use super::report::{self, Display, bar, say};
+use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
+use crate::error::{Error, Result};
+use crate::models::{Model, ModelSpec};
+use crate::train::recipe::ResolvedRecipe;
+use crate::train::weights::{self, TensorFile};
+use crate::train::{Device, Evaluation, Length, Run, Settings, Trainer};
+
+/// `wgrad train`
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    let recipe = args.resolve()?;
+    let device = pollster::block_on(Device::open(&recipe.device))?;
+    let prepared = Prepared::new(recipe, None)?;
+    let mut trainer = prepared.trainer(&device)?;
+    if let Some(path) = &prepared.recipe.init {
+        initialise(&mut trainer, path, prepared.recipe.quiet)?;
+    }
+    let run = match &prepared.recipe.out {
+        Some(path) => Run::create(path)?,
+        None => Run::create_numbered(Path::new("runs"), file_stem(&prepared.recipe.model))?,
+    };
+    let mut recorded = prepared.recipe.clone();
+    recorded.out = Some(run.path.clone());
+    run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
+    trainer.record_in(run.clone())?;
+    prepared.introduce(&device, &trainer);
+    let evaluation = watch(&mut trainer, &prepared)?;
+    conclude(&prepared, &evaluation, &run);
+    Ok(())
+}
+
+/// Recipe, data and model of a run, all checked.
+pub(super) struct Prepared {
+    pub(super) recipe: ResolvedRecipe,
+    pub(super) data: Dataset,
+    pub(super) model: Model,
+    pub(super) normalization: Option<Normalization>,
+}
+
+impl Prepared {
+    /// Loads the data and binds the model; `model` is a model file's text, if it is not the recipe's.
+    pub(super) fn new(mut recipe: ResolvedRecipe, model: Option<&str>) -> Result<Prepared> {
+        let spec = match model {
+            Some(text) => ModelSpec::parse(&recipe.model, text)?,
+            None => ModelSpec::load(&recipe.model)?,
+        };
+        let data = load_data(&recipe.data, recipe.seed, recipe.quiet)?;
+        let (batch_size, clamped) = clamp_batch_size(recipe.batch_size, data.train.len());
+        if clamped {
+            eprintln!(
+                "warning: --batch-size is {}, but there are {batch_size} training images: {batch_size} is used",
+                recipe.batch_size
+            );
+            recipe.batch_size = batch_size;
+        }
+        recipe.total_steps((data.train.len() / batch_size) as u64)?;
+        let model = spec.bind(data.image, data.classes.len())?;
+        let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
+        Ok(Prepared { recipe, data, model, normalization })
+    }
+
+    pub(super) fn trainer(&self, device: &Device) -> Result<Trainer<'_>> {
+        let settings = Settings::of(&self.recipe, self.recipe.batch_size);
+        pollster::block_on(Trainer::new(
+            &self.model,
+            &self.data,
+            self.normalization.clone(),
+            settings,
+            device,
+        ))
+    }
+
+    fn introduce(&self, device: &Device, trainer: &Trainer<'_>) {
+        if self.recipe.quiet {
+            return;
+        }
+        let parameters: usize = trainer.initial().values().map(|tensor| tensor.data.len()).sum();
+        let memory =
+            trainer.device_bytes().map(|bytes| format!(", {:.1} MiB on it", bytes as f64 / 1048576.0));
+        say(format!("device  {}{}", device.name(), memory.unwrap_or_default()));
+        let [c, h, w] = self.data.image;
+        say(format!(
+            "data    {}: {} training and {} test images of {c}x{h}x{w}, {} classes",
+            self.data.name,
+            self.data.train.len(),
+            self.data.test.len(),
+            self.data.classes.len()
+        ));
+        if self.recipe.data == DataSource::Digits {
+            say(format!("        {DIGITS_CREDIT}"));
+        }
+        say(format!("model   {}: {parameters} parameters and statistics", self.model.name()));
+        say(format!(
+            "recipe  {} steps of {} images, seed {}",
+            trainer.total_steps(),
+            self.recipe.batch_size,
+            self.recipe.seed
+        ));
+    }
+}
+
+/// Loads a data set, with a bar for what takes long.
+pub(super) fn load_data(source: &DataSource, seed: u64, quiet: bool) -> Result<Dataset> {
+    let bar = bar(0, "reading images {wide_bar} {pos}/{len}", quiet);
+    let data = Dataset::load(source, seed, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    data
+}
+
+/// Overwrites initial weights by those of a file and says which were missing or left over.
+fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
+    let mut tensors = trainer.initial();
+    let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
+    trainer.set_model(&tensors);
+    let list = |names: &[String]| names.join(", ");
+    if !leftovers.missing.is_empty() {
+        let names = list(&leftovers.missing);
+        eprintln!("warning: {} has no {names}; they keep their initial values", path.display());
+    }
+    if !leftovers.unused.is_empty() {
+        eprintln!(
+            "warning: {} also has {}; the model has no such tensors",
+            path.display(),
+            list(&leftovers.unused)
+        );
+    }
+    if !quiet {
+        let taken = tensors.len() - leftovers.missing.len();
+        say(format!("init    {taken} of {} tensors from {}", tensors.len(), path.display()));
+    }
+    Ok(())
+}
+
+/// Trains with a progress bar until the end or Ctrl-C.
+pub(super) fn watch(trainer: &mut Trainer<'_>, prepared: &Prepared) -> Result<Evaluation> {
+    let stop = stop_flag()?;
+    let total = trainer.total_steps();
+    let epochs = match prepared.recipe.length {
+        Length::Epochs(epochs) => epochs,
+        Length::Steps(steps) => u64::from(steps).div_ceil(trainer.steps_per_epoch()) as u32,
+    };
+    let mut display = Display::new(total, trainer.progress().step, epochs, prepared.recipe.quiet);
+    let evaluation = pollster::block_on(trainer.train(&mut display, &stop));
+    display.finish();
+    evaluation
+}
+
+/// Says how well the model does and where it is.
+pub(super) fn conclude(prepared: &Prepared, evaluation: &Evaluation, run: &Run) {
+    if prepared.recipe.quiet {
+        return;
+    }
+    say(report::evaluation(evaluation, &prepared.data.classes));
+    say(format!("saved in {}", run.path.display()));
+}
+
+/// A flag that Ctrl-C raises; a second Ctrl-C ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after the steps in flight; Ctrl-C again stops at once");
+    })
+    .map_err(|error| Error::Recipe(format!("cannot listen for Ctrl-C: {error}")))?;
+    Ok(flag)
+}
+
+fn file_stem(model: &str) -> &str {
+    Path::new(model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("run")
+}

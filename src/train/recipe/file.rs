@@ -1,0 +1,69 @@
+//! Recipe files.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::{Recipe, ResolvedRecipe};
+use crate::error::{Error, Result};
+use crate::fields;
+
+const DIGITS: &str = include_str!("../../../recipes/digits.toml");
+
+impl Recipe {
+    /// The recipe of `wgrad train` without arguments: the built-in digits.
+    pub fn digits() -> Recipe {
+        Recipe::parse(DIGITS, Path::new("recipes/digits.toml")).expect("a test resolves the digits recipe")
+    }
+
+    /// Reads a recipe file.
+    pub fn load(path: &Path) -> Result<Recipe> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Recipe::parse(&text, path)
+    }
+
+    /// Reads the text of a recipe file; errors name `path` and the line.
+    pub fn parse(text: &str, path: &Path) -> Result<Recipe> {
+        let fail = |error: toml::de::Error| {
+            let message = plain(error.message());
+            Error::Recipe(format!("{}{}: {message}", path.display(), place(text, error.span())))
+        };
+        let table: toml::Table = toml::from_str(text).map_err(fail)?;
+        if let Some(fields::UnknownField { name, known }) = fields::unknown_field::<Recipe>(&table) {
+            let hint = fields::hint(name, known);
+            return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
+        }
+        toml::from_str(text).map_err(fail)
+    }
+}
+
+impl ResolvedRecipe {
+    /// The text of `recipe.toml` in a run's folder: a recipe file that resolves to these settings, but for `out`.
+    pub fn to_toml(&self) -> Result<String> {
+        let text = toml::to_string(&Recipe { out: None, ..self.to_recipe() });
+        let text = text.map_err(|error| Error::Recipe(format!("the recipe cannot be saved: {error}")))?;
+        Ok(format!("# The settings of a wgrad run. `wgrad train` takes this file as a recipe.\n{text}"))
+    }
+
+    /// Reads the `recipe.toml` of a run's folder, or any recipe file, with defaults for what it leaves open.
+    pub fn load(path: &Path) -> Result<ResolvedRecipe> {
+        Recipe::load(path)?.resolve()
+    }
+}
+
+/// ` line 3 ("lr = true")`
+fn place(text: &str, span: Option<Range<usize>>) -> String {
+    let Some(before) = span.and_then(|span| text.get(..span.start)) else { return String::new() };
+    let line = before.matches('\n').count();
+    let content = text.lines().nth(line).unwrap_or_default().trim();
+    format!(" line {} (`{content}`)", line + 1)
+}
+
+/// A message of the TOML reader in one line and in the words of users.
+fn plain(message: &str) -> String {
+    let types = [
+        ("expected f64", "expected a number"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+    ];
+    let message = message.trim().replace('\n', ", ");
+    types.iter().fold(message, |message, (from, to)| message.replace(from, to))
+}
