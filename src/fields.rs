@@ -17,17 +17,10 @@ pub(crate) struct UnknownField<'a> {
 pub(crate) fn unknown_field<T: DeserializeOwned>(table: &toml::Table) -> Option<UnknownField<'_>> {
     let known = fields_of::<T>();
     let name = table.keys().find(|name| !known.contains(&name.as_str()))?;
-<<<<<<< HEAD
-    Some(UnknownField { name, hint: hint(name, known) })
-}
-
-/// `did you mean "padding"?`, or what there is.
-=======
     Some(UnknownField { name, known })
 }
 
 /// What to say after an unknown name: `did you mean "padding"?`, or what there is.
->>>>>>> recipe
 pub(crate) fn hint(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean \"{near}\"?"),

@@ -62,12 +62,8 @@ impl Parser {
             _ => &["layers"],
         };
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
-<<<<<<< HEAD
-            let hint = fields::hint(unknown, &known);
-            return Err(format!("{at}.{name}: has no argument \"{unknown}\"; {hint}"));
-=======
-            return Err(format!("{at}: {}", unknown_argument(unknown, known)));
->>>>>>> models
+            let hint = fields::hint(unknown, known);
+            return Err(format!("{at}: has no argument \"{unknown}\"; {hint}"));
         }
         let (first, at_first) = (known[0], format!("{at}.{}", known[0]));
         let layers = arguments.get(first).ok_or_else(|| format!("{at}: needs the argument \"{first}\""))?;

@@ -19,13 +19,9 @@ pub type LayerParser = fn(toml::Table) -> Result<Box<dyn Layer>, String>;
 pub fn parse_layer<L: Layer + DeserializeOwned + 'static>(
     table: toml::Table,
 ) -> Result<Box<dyn Layer>, String> {
-<<<<<<< HEAD
-    if let Some(unknown) = unknown_field::<L>(&table) {
-        return Err(format!("has no argument \"{}\"; {}", unknown.name, unknown.hint));
-=======
     if let Some(unknown) = fields::unknown_field::<L>(&table) {
-        return Err(unknown_argument(unknown.name, unknown.known));
->>>>>>> recipe
+        let hint = fields::hint(unknown.name, unknown.known);
+        return Err(format!("has no argument \"{}\"; {hint}", unknown.name));
     }
     match L::deserialize(table.clone()) {
         Ok(layer) => Ok(Box::new(layer)),
@@ -59,11 +55,3 @@ fn explain(table: &toml::Table, error: &toml::de::Error) -> String {
         None => format!("{name} is {value}; {message}"),
     }
 }
-<<<<<<< HEAD
-=======
-
-/// `has no argument "stridde"; did you mean "stride"?`
-pub(crate) fn unknown_argument(name: &str, known: &[&str]) -> String {
-    format!("has no argument \"{name}\"; {}", fields::hint(name, known))
-}
->>>>>>> recipe

@@ -7,11 +7,7 @@ use super::device::Device;
 use super::evaluation::{Evaluation, Evaluator};
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
 use super::program::{self, EVAL, TRAIN, Task};
-<<<<<<< HEAD
 use super::recipe::{Length, ResolvedRecipe};
-=======
-use super::recipe::Length;
->>>>>>> recipe
 use super::run::{Run, RunModel};
 use super::session::Session;
 use super::weights::{self, Tensors};
