@@ -2,8 +2,7 @@ use toml::{Table, Value};
 
 use super::{Concat, Residual, Sequential};
 use crate::error::nearest;
-use crate::fields;
-use crate::ops::{self, Layer};
+use crate::ops::{self, Layer, unknown_argument};
 
 /// How deep containers may nest; the TOML parser itself ends at 26.
 const MAX_DEPTH: usize = 16;
@@ -62,8 +61,7 @@ impl Parser {
             _ => &["layers"],
         };
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
-            let hint = fields::hint(unknown, known);
-            return Err(format!("{at}: has no argument \"{unknown}\"; {hint}"));
+            return Err(format!("{at}: {}", unknown_argument(unknown, known)));
         }
         let (first, at_first) = (known[0], format!("{at}.{}", known[0]));
         let layers = arguments.get(first).ok_or_else(|| format!("{at}: needs the argument \"{first}\""))?;

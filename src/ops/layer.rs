@@ -20,8 +20,7 @@ pub fn parse_layer<L: Layer + DeserializeOwned + 'static>(
     table: toml::Table,
 ) -> Result<Box<dyn Layer>, String> {
     if let Some(unknown) = fields::unknown_field::<L>(&table) {
-        let hint = fields::hint(unknown.name, unknown.known);
-        return Err(format!("has no argument \"{}\"; {hint}", unknown.name));
+        return Err(unknown_argument(unknown.name, unknown.known));
     }
     match L::deserialize(table.clone()) {
         Ok(layer) => Ok(Box::new(layer)),
@@ -54,4 +53,9 @@ fn explain(table: &toml::Table, error: &toml::de::Error) -> String {
         Some(expected) => format!("{name} is {value}; expected {expected}"),
         None => format!("{name} is {value}; {message}"),
     }
+}
+
+/// `has no argument "stridde"; did you mean "stride"?`
+pub(crate) fn unknown_argument(name: &str, known: &[&str]) -> String {
+    format!("has no argument \"{name}\"; {}", fields::hint(name, known))
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
+pub(crate) use layer::unknown_argument;
 pub use layer::{Layer, LayerParser, parse_layer};
 pub use reduction::Reduction;
 pub use sample::{Draw, Sample, SampleInput};
