@@ -5,6 +5,8 @@
 //   finish       one workgroup: sums over rows, divided by the total weight for a mean
 //   grad_logits  one invocation per logit
 
+const RUN: u32 = 32u; // rows that are added up on their own, so that rounding grows slowly
+
 struct Params {
     rows: u32,
     classes: u32,
@@ -134,9 +136,16 @@ fn accurate_log(x: f32) -> f32 {
 fn finish(@builtin(local_invocation_index) local: u32) {
     var loss = 0.0;
     var row_weight = 0.0;
-    for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
-        loss += row_losses[2u * row];
-        row_weight += row_losses[2u * row + 1u];
+    for (var first = local; first < params.rows; first += RUN * WORKGROUP_SIZE) {
+        let last = min(first + RUN * WORKGROUP_SIZE, params.rows);
+        var run_loss = 0.0;
+        var run_weight = 0.0;
+        for (var row = first; row < last; row += WORKGROUP_SIZE) {
+            run_loss += row_losses[2u * row];
+            run_weight += row_losses[2u * row + 1u];
+        }
+        loss += run_loss;
+        row_weight += run_weight;
     }
     loss = workgroup_sum(local, loss);
     row_weight = workgroup_sum(local, row_weight);

@@ -39,6 +39,21 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
 }
 
 #[test]
+fn the_help_names_all_built_in_models_and_data_sources() {
+    let command = Cli::command();
+    let train = command.find_subcommand("train").unwrap();
+    let help = |flag: &str| {
+        let arg = train.get_arguments().find(|arg| arg.get_long() == Some(flag)).unwrap();
+        arg.get_help().unwrap().to_string()
+    };
+    let models: Vec<&str> = crate::models::built_in().collect();
+    assert!(help("model").contains(&format!("({})", models.join(", "))), "{}", help("model"));
+    for form in crate::data::DataSource::forms() {
+        assert!(help("data").contains(&form), "{form}: {}", help("data"));
+    }
+}
+
+#[test]
 fn every_command_has_an_example_that_parses() {
     let command = Cli::command();
     let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();

@@ -52,6 +52,9 @@ impl Layer for GroupNorm {
     }
 }
 
+/// The operator: `(input[, weight, bias]) -> output, mean, invstd`, the statistics of shape `[N, groups]`.
+pub type Normalization = Forward<GroupNorm>;
+
 impl SampleNorm for GroupNorm {
     const NAME: &'static str = "group_norm";
 
@@ -86,7 +89,7 @@ fn samples() -> Vec<Sample> {
         if norm.affine {
             inputs.extend([(vec![input[1]], Draw::Normal), (vec![input[1]], Draw::Normal)]);
         }
-        let op = Forward(GroupNorm { eps: 1e-3, ..norm });
+        let op = Normalization::new(GroupNorm { eps: 1e-3, ..norm });
         Sample::new(format!("group_norm/{id}"), inputs, move |graph, values| graph.apply(op.clone(), values))
     };
     vec![

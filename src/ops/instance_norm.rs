@@ -40,6 +40,9 @@ impl Layer for InstanceNorm {
     }
 }
 
+/// The operator: `(input[, weight, bias]) -> output, mean, invstd`, the statistics of shape `[N, C]`.
+pub type Normalization = Forward<InstanceNorm>;
+
 impl SampleNorm for InstanceNorm {
     const NAME: &'static str = "instance_norm";
 
@@ -68,7 +71,7 @@ fn samples() -> Vec<Sample> {
         if affine {
             inputs.extend([(vec![input[1]], Draw::Normal), (vec![input[1]], Draw::Normal)]);
         }
-        let op = Forward(InstanceNorm { eps: 1e-3, affine });
+        let op = Normalization::new(InstanceNorm { eps: 1e-3, affine });
         Sample::new(format!("instance_norm/{id}"), inputs, move |graph, values| {
             graph.apply(op.clone(), values)
         })

@@ -55,6 +55,9 @@ impl Layer for LayerNorm {
     }
 }
 
+/// The operator: `(input[, weight[, bias]]) -> output, mean, invstd`, the statistics of shape `[samples, 1]`.
+pub type Normalization = Forward<LayerNorm>;
+
 impl SampleNorm for LayerNorm {
     const NAME: &'static str = "layer_norm";
 
@@ -89,7 +92,7 @@ fn samples() -> Vec<Sample> {
         inputs.extend(
             norm.affine().into_iter().filter(|wanted| *wanted).map(|_| (parameters.clone(), Draw::Normal)),
         );
-        let op = Forward(norm);
+        let op = Normalization::new(norm);
         Sample::new(format!("layer_norm/{id}"), inputs, move |graph, values| graph.apply(op.clone(), values))
     };
     let plain = LayerNorm::default;

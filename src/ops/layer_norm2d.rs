@@ -39,6 +39,9 @@ impl Layer for LayerNorm2d {
     }
 }
 
+/// The operator: `(input[, weight, bias]) -> output, mean, invstd`, the statistics of shape `[N H W, 1]`.
+pub type Normalization = Forward<LayerNorm2d>;
+
 impl SampleNorm for LayerNorm2d {
     const NAME: &'static str = "layer_norm2d";
 
@@ -64,7 +67,7 @@ fn samples() -> Vec<Sample> {
         if affine {
             inputs.extend([(vec![input[1]], Draw::Normal), (vec![input[1]], Draw::Normal)]);
         }
-        let op = Forward(LayerNorm2d { eps: 1e-3, affine });
+        let op = Normalization::new(LayerNorm2d { eps: 1e-3, affine });
         Sample::new(format!("layer_norm2d/{id}"), inputs, move |graph, values| {
             graph.apply(op.clone(), values)
         })

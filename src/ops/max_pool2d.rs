@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pool::{Dims, Pool};
+use super::pool::{Pool, Tap};
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -135,31 +135,51 @@ impl MaxPool2d {
         let (first, second) = ((&mut *output.real, dims.row()), (&mut *taps.real, dims.row()));
         context.host.for_each_chunk_pair(first, second, &|row, output, taps| {
             let image = &input[row / dims.p * dims.image()..][..dims.image()];
+            let (inside, mut border) = (dims.whole_window(), vec![]);
             let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
-            for (q, (output, taps)) in pixels.enumerate() {
-                forward_pixel(&dims, image, [row % dims.p, q], output, taps);
+            for (q, (output, winners)) in pixels.enumerate() {
+                let (taps, first) = dims.taps([row % dims.p, q], &inside, &mut border);
+                forward_pixel(&image[first..], taps, output, winners);
             }
         });
     }
 }
 
+/// Channels that a CPU kernel keeps in registers.
+const LANES: usize = 8;
+
 /// One output pixel: the largest value and its tap, for all channels.
-fn forward_pixel<T: Real>(dims: &Dims, image: &[T], [p, q]: [usize; 2], output: &mut [T], taps: &mut [T]) {
-    output.fill(T::neg_infinity());
-    taps.fill(-T::one());
-    for (i, (tap, pixel)) in dims.taps(p, q).enumerate() {
-        let (source, tap) = (&image[pixel * dims.c..][..dims.c], T::of(tap as f64));
-        if i == 0 {
-            output.copy_from_slice(source);
-            taps.fill(tap);
-            continue;
-        }
-        for ((best, winner), x) in output.iter_mut().zip(taps.iter_mut()).zip(source) {
-            let wins = *x > *best || x.is_nan();
-            *best = if wins { *x } else { *best };
-            *winner = if wins { tap } else { *winner };
+fn forward_pixel<T: Real>(image: &[T], taps: &[Tap<T>], output: &mut [T], winners: &mut [T]) {
+    let (blocks, rest) = output.as_chunks_mut::<LANES>();
+    let (winner_blocks, winner_rest) = winners.as_chunks_mut::<LANES>();
+    let first_rest = blocks.len() * LANES;
+    for (i, (output, winners)) in blocks.iter_mut().zip(winner_blocks).enumerate() {
+        (*output, *winners) = largest(image, taps, i * LANES);
+    }
+    for (i, (output, winner)) in rest.iter_mut().zip(winner_rest).enumerate() {
+        ([*output], [*winner]) = largest(image, taps, first_rest + i);
+    }
+}
+
+/// The largest values of `N` channels and their taps.
+fn largest<T: Real, const N: usize>(image: &[T], taps: &[Tap<T>], channel: usize) -> ([T; N], [T; N]) {
+    let Some((first, others)) = taps.split_first() else {
+        return ([T::neg_infinity(); N], [-T::one(); N]);
+    };
+    let pixel = |tap: &Tap<T>| -> [T; N] {
+        let channels = &image[tap.offset + channel..][..N];
+        channels.try_into().expect("a slice of N elements")
+    };
+    let (mut best, mut winners) = (pixel(first), [first.number; N]);
+    for tap in others {
+        let values = pixel(tap);
+        for i in 0..N {
+            let wins = (values[i] > best[i]) | values[i].is_nan();
+            best[i] = if wins { values[i] } else { best[i] };
+            winners[i] = if wins { tap.number } else { winners[i] };
         }
     }
+    (best, winners)
 }
 
 /// The gradient: `(grad_output, taps) -> grad_input`.
@@ -199,21 +219,41 @@ impl Op for MaxPool2dGrad {
 impl MaxPool2dGrad {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let dims = self.forward.pool().dims(&self.shape);
-        let (grad, taps) = (inputs[0].real, inputs[1].real);
+        let (grad, winners) = (inputs[0].real, inputs[1].real);
         context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, image| {
             image.fill(T::zero());
-            for (p, q) in (0..dims.p).flat_map(|p| (0..dims.q).map(move |q| (p, q))) {
-                let at = ((n * dims.p + p) * dims.q + q) * dims.c;
-                let (grad, taps) = (&grad[at..][..dims.c], &taps[at..][..dims.c]);
-                for (tap, pixel) in dims.taps(p, q) {
-                    let tap = T::of(tap as f64);
-                    let pairs = grad.iter().zip(taps);
-                    for (dx, (dy, winner)) in image[pixel * dims.c..][..dims.c].iter_mut().zip(pairs) {
-                        *dx += if *winner == tap { *dy } else { T::zero() };
-                    }
-                }
+            let (inside, mut border) = (dims.whole_window(), vec![]);
+            for at in 0..dims.p * dims.q {
+                let (taps, first) = dims.taps([at / dims.q, at % dims.q], &inside, &mut border);
+                let from = (n * dims.p * dims.q + at) * dims.c;
+                let (grad, winners) = (&grad[from..][..dims.c], &winners[from..][..dims.c]);
+                backward_pixel(grad, winners, taps, &mut image[first..]);
             }
         });
+    }
+}
+
+/// Adds the gradient of one output pixel to the pixels that have won it, for all channels.
+fn backward_pixel<T: Real>(grad: &[T], winners: &[T], taps: &[Tap<T>], image: &mut [T]) {
+    let (blocks, rest) = grad.as_chunks::<LANES>();
+    let (winner_blocks, winner_rest) = winners.as_chunks::<LANES>();
+    let first_rest = blocks.len() * LANES;
+    for (i, (grad, winners)) in blocks.iter().zip(winner_blocks).enumerate() {
+        give(*grad, *winners, taps, &mut image[i * LANES..]);
+    }
+    for (i, (grad, winner)) in rest.iter().zip(winner_rest).enumerate() {
+        give([*grad], [*winner], taps, &mut image[first_rest + i..]);
+    }
+}
+
+/// Adds the gradient of `N` channels to the pixels that have won them.
+fn give<T: Real, const N: usize>(grad: [T; N], winners: [T; N], taps: &[Tap<T>], image: &mut [T]) {
+    for tap in taps {
+        let pixel: &mut [T; N] =
+            (&mut image[tap.offset..][..N]).try_into().expect("a slice of N elements");
+        for i in 0..N {
+            pixel[i] += if winners[i] == tap.number { grad[i] } else { T::zero() };
+        }
     }
 }
 

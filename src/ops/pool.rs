@@ -3,6 +3,7 @@
 //! Letters: input `N C H W`, window `R S`, output `N C P Q`.
 
 use super::{Pair, Window};
+use crate::graph::Real;
 use crate::tensor::Shape;
 
 /// A window and whether one that hangs over the end counts.
@@ -80,18 +81,57 @@ impl Dims {
         self.q * self.c
     }
 
-    /// The taps `(r S + s, h W + w)` of output pixel (p, q) that lie in the image, in row-major order.
-    pub fn taps(&self, p: usize, q: usize) -> impl Iterator<Item = (usize, usize)> {
-        let Dims { h, w, window, .. } = *self;
-        let positions = (0..window.kernel.h).flat_map(move |r| (0..window.kernel.w).map(move |s| [r, s]));
-        positions.enumerate().filter_map(move |(tap, position)| {
-            let pixel = window.pixel([p, q], position, [h, w])?;
-            Some((tap, pixel[0] * w + pixel[1]))
-        })
+    /// The taps of output pixel (p, q) that lie in the image, in row-major order. `inside` are those of a window that
+    /// lies in the image as a whole ([`Dims::whole_window`]); they need not be found again.
+    pub fn taps<'a, T: Real>(
+        &self,
+        [p, q]: [usize; 2],
+        inside: &'a [Tap<T>],
+        border: &'a mut Vec<Tap<T>>,
+    ) -> (&'a [Tap<T>], usize) {
+        let Window { kernel, stride, padding, dilation, .. } = self.window;
+        let fits = |first: usize, kernel: usize, dilation: usize, padding: usize, size: usize| {
+            first >= padding && first - padding + (kernel - 1) * dilation < size
+        };
+        let (row, column) = (p * stride.h, q * stride.w);
+        if fits(row, kernel.h, dilation.h, padding.h, self.h)
+            && fits(column, kernel.w, dilation.w, padding.w, self.w)
+        {
+            return (inside, ((row - padding.h) * self.w + column - padding.w) * self.c);
+        }
+        border.clear();
+        for (tap, position) in self.positions().enumerate() {
+            if let Some([row, column]) = self.window.pixel([p, q], position, [self.h, self.w]) {
+                border.push(Tap { number: T::of(tap as f64), offset: (row * self.w + column) * self.c });
+            }
+        }
+        (border, 0)
+    }
+
+    /// The taps of a window that lies in the image, relative to its first pixel.
+    pub fn whole_window<T: Real>(&self) -> Vec<Tap<T>> {
+        let dilation = self.window.dilation;
+        let taps = self.positions().enumerate();
+        let offset = |[r, s]: [usize; 2]| (r * dilation.h * self.w + s * dilation.w) * self.c;
+        taps.map(|(tap, position)| Tap { number: T::of(tap as f64), offset: offset(position) }).collect()
+    }
+
+    fn positions(&self) -> impl Iterator<Item = [usize; 2]> {
+        let kernel = self.window.kernel;
+        (0..kernel.h).flat_map(move |r| (0..kernel.w).map(move |s| [r, s]))
     }
 
     /// The sizes of input and output as the shaders name them.
     pub fn uniforms(&self) -> [(&'static str, usize); 5] {
         [("c", self.c), ("h", self.h), ("w", self.w), ("p", self.p), ("q", self.q)]
     }
+}
+
+/// A pixel under a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap<T> {
+    /// r S + s
+    pub number: T,
+    /// Where its channels begin in the image, from some first pixel on.
+    pub offset: usize,
 }

@@ -79,12 +79,20 @@ pub(super) fn build<N: SampleNorm>(norm: &N, graph: &mut Graph, input: Value) ->
             inputs.push(graph.parameter("bias", sets.parameters, Init::Constant(0.0))?);
         }
     }
-    Ok(graph.apply(Forward(norm.clone()), &inputs)?[0])
+    Ok(graph.apply(Forward::new(norm.clone()), &inputs)?[0])
 }
 
-/// The operator: `(input[, weight[, bias]]) -> output, mean, invstd`, the statistics of shape `[samples, groups]`.
+/// The operator of a norm: `(input[, weight[, bias]]) -> output, mean, invstd`, the statistics of shape
+/// `[samples, groups]`.
 #[derive(Clone, Debug)]
-pub(super) struct Forward<N>(pub N);
+pub struct Forward<N>(N);
+
+impl<N: SampleNorm> Forward<N> {
+    /// The operator of a norm.
+    pub fn new(norm: N) -> Forward<N> {
+        Forward(norm)
+    }
+}
 
 /// Its gradient: `(grad_output, input, mean, invstd[, weight]) -> grad_input`.
 #[derive(Clone, Debug)]

@@ -132,6 +132,21 @@ fn resolved_recipes_round_trip() {
 }
 
 #[test]
+fn devices() {
+    let cases = [
+        ("\"auto\"", DeviceChoice::Auto),
+        ("\"CPU\"", DeviceChoice::Cpu),
+        ("\"gpu\"", DeviceChoice::Gpu),
+        ("\"1\"", DeviceChoice::Index(1)),
+        ("1", DeviceChoice::Index(1)),
+        ("\"Radeon RX\"", DeviceChoice::Name("Radeon RX".to_string())),
+    ];
+    for (written, choice) in cases {
+        assert_eq!(resolve(&format!("device = {written}")).device, choice);
+    }
+}
+
+#[test]
 fn the_folder_is_not_saved_with_the_run() {
     let resolved = resolve("out = \"runs/a\"");
     assert_eq!(resolved.out.as_deref(), Some(Path::new("runs/a")));
