@@ -66,7 +66,8 @@ impl Product {
     pub(super) fn eval<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: &[T], c: &mut [T]) {
         /// Multiply-adds below which another thread does not pay.
         const WORK: usize = 1 << 19;
-        /// Rows below which a product is busy with packing `b`: 4 at a time took 5 times as long as all 64.
+        /// Rows below which a product is busy with packing `b`: on one thread 64 x 3136 by 3136 x 128 took 4.2 ms in
+        /// chunks of 4 rows and 1.4 ms in slabs of the sum.
         const ROWS: usize = 32;
         /// Terms below which a slab of a sum is busy with its results.
         const DEPTH: usize = 256;
