@@ -19,7 +19,7 @@ main() {
     note_missing_data
     export WGRAD_REQUIRE_GPU=1
     if [ "$full" = 1 ]; then
-        export WGRAD_FULL=1 PROPTEST_CASES="${PROPTEST_CASES:-4096}"
+        export WGRAD_FULL=1 PROPTEST_CASES="${PROPTEST_CASES:-20000}"
     fi
 
     stage "formatting" cargo fmt --check

@@ -40,8 +40,18 @@ fn victims(dir: &Path) -> Vec<(&'static str, &'static str, PathBuf)> {
     .to_vec()
 }
 
+/// 200 cases, or as many as the variable `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        config
+    } else {
+        ProptestConfig { cases: 200, ..config }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn damaged_files_never_panic(
