@@ -18,7 +18,8 @@ pub(super) struct Matrix {
 impl Matrix {
     /// With slabs that follow from the shape only, so that results are reproducible.
     pub(super) fn new(rows: usize, columns: usize) -> Matrix {
-        // About 2^15 invocations fill a large GPU; longer slabs than 512 lose digits, shorter ones than 16 gain nothing.
+        // Estimates, not measured on a large GPU: 2^15 invocations fill one; slabs longer than 512 lose digits, slabs
+        // shorter than 16 are mostly overhead.
         let wanted = ((1 << 15) / columns).clamp(1, 1024);
         let slab_len = rows.div_ceil(wanted).clamp(16, 512);
         Matrix { rows, columns, slabs: rows.div_ceil(slab_len), slab_len }

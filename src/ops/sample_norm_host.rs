@@ -127,18 +127,19 @@ impl Sets {
 
     /// Mean and 1/deviation of the sets of one sample.
     fn statistics<T: Real>(&self, sample: &[T], eps: T, mean: &mut [T], invstd: &mut [T]) {
+        if self.groups == 1 {
+            let (one, squares) = mean_and_squares(sample);
+            (mean[0], invstd[0]) = (one, T::one() / (squares / T::of(sample.len() as f64) + eps).sqrt());
+            return;
+        }
         let channels = self.channels / self.groups;
         let (mut means, mut squares) = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
         column_statistics(sample, &mut means, &mut squares);
         let groups = means.chunks_exact(channels).zip(squares.chunks_exact(channels));
-        let (count, pixels) = (T::of(channels as f64), T::of(self.pixels as f64));
         for ((means, squares), (mean, invstd)) in groups.zip(mean.iter_mut().zip(invstd)) {
-            let pivot = means[0];
-            let near = pivot + sum_of(means, |m| m - pivot) / count;
-            *mean = near + sum_of(means, |m| m - near) / count;
-            let between = sum_of(means, |m| (m - near) * (m - near));
-            let variance = (sum_of(squares, |s| s) + pixels * between) / (count * pixels);
-            *invstd = T::one() / (variance + eps).sqrt();
+            let (one, between) = mean_and_squares(means);
+            let squares = sum_of(squares, |s| s) + between * T::of(self.pixels as f64);
+            (*mean, *invstd) = (one, T::one() / (squares / T::of(self.len() as f64) + eps).sqrt());
         }
     }
 
@@ -210,9 +211,18 @@ impl<T> ParameterRows<T> {
     }
 }
 
-/// The sum of a function, in eight interleaved parts that fit vector registers and round less.
+/// The mean, and the sum of squared deviations from it, as [`column_statistics`] computes them.
+fn mean_and_squares<T: Real>(values: &[T]) -> (T, T) {
+    let count = T::of(values.len() as f64);
+    let pivot = values[0];
+    let near = pivot + sum_of(values, |x| x - pivot) / count;
+    let mean = near + sum_of(values, |x| x - near) / count;
+    (mean, sum_of(values, |x| (x - near) * (x - near)))
+}
+
+/// The sum of a function, in interleaved parts that fit vector registers and round less.
 fn sum_of<T: Real>(values: &[T], term: impl Fn(T) -> T) -> T {
-    let mut lanes = [T::zero(); 8];
+    let mut lanes = [T::zero(); 16];
     let blocks = values.chunks_exact(lanes.len());
     let rest: T = blocks.remainder().iter().map(|value| term(*value)).sum();
     for block in blocks {
