@@ -95,8 +95,8 @@ impl Op for CrossEntropy {
         Ok(vec![TensorDesc::f32([]), TensorDesc::f32([rows, COLUMNS]), TensorDesc::f32([])])
     }
 
-    /// L = - sum_c t[c] log p[c] with p = softmax(x), so that dx = dL (p sum_c t[c] - t) / W; t is the smoothed target
-    /// times the class weights, W what the sum over rows is divided by
+    /// `L = - sum_c t[c] log p[c]` with p = softmax(x), so that `dx = dL (p sum_c t[c] - t) / W`; t is the smoothed
+    /// target times the class weights, W what the sum over rows is divided by
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
         let mut inputs = vec![b.grad_output(), b.input(0), b.input(1), b.output(1), b.output(2)];
         inputs.extend(b.inputs().get(2));

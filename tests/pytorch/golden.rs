@@ -75,13 +75,13 @@ impl Tensor {
         if floats.is_empty() { floats } else { Layout::of(self.shape()).to_physical(&floats) }
     }
 
-    /// The first tensor of a stack.
-    pub fn first(&self) -> Tensor {
+    /// The tensor at a place of a stack.
+    pub fn at(&self, index: usize) -> Tensor {
         let shape = Shape::from(&self.shape()[1..]);
-        let (floats, ints) = (self.floats.iter().take(shape.numel()), self.ints.iter().take(shape.numel()));
+        let (skip, take) = (index * shape.numel(), shape.numel());
         Tensor {
-            floats: floats.copied().collect(),
-            ints: ints.copied().collect(),
+            floats: self.floats.iter().skip(skip).take(take).copied().collect(),
+            ints: self.ints.iter().skip(skip).take(take).copied().collect(),
             desc: TensorDesc { shape, dtype: self.desc.dtype },
         }
     }

@@ -1,4 +1,4 @@
-//! Agreement with PyTorch: operators, initialisation, names and outputs of whole networks, against the goldens that
+//! Agreement with PyTorch: operators, initialisation, names, outputs and training of whole networks, against the goldens that
 //! `scripts/goldens.py` makes. The goldens' tolerances come with them.
 
 mod device;
@@ -6,3 +6,4 @@ mod golden;
 mod init;
 mod networks;
 mod operators;
+mod training;

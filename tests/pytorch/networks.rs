@@ -11,7 +11,7 @@ use wgrad::tensor::Shape;
 use super::device::{Device, devices};
 use super::golden::{Golden, Tensor, files, pages};
 
-fn model(name: &str, file: &Golden) -> Model {
+pub fn model(name: &str, file: &Golden) -> Model {
     ModelSpec::parse(name, &file.metadata["model"]).unwrap().unbound().unwrap()
 }
 
@@ -38,7 +38,7 @@ fn trained_networks_evaluate_as_in_pytorch() {
 }
 
 fn evaluate(device: &Device, name: &str, file: &Golden) -> Result<(), String> {
-    let images: Tensor = file.tensors["images"].first();
+    let images: Tensor = file.tensors["images"].at(0);
     let (mut graph, logits) = model(name, file).graph(Mode::Eval, images.shape()[0]).unwrap();
     graph.output("logits", logits);
     let program = Arc::new(Program::new(vec![graph], None, 128 << 20).unwrap());
