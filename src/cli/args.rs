@@ -103,6 +103,9 @@ pub struct BenchArgs {
     /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
     #[arg(long, default_value_t)]
     pub device: DeviceChoice,
+    /// Channels, height and width of a sample [default: the model's]
+    #[arg(long, value_name = "C,H,W", value_parser = sample_shape)]
+    pub input: Option<[usize; 3]>,
     /// Steps to measure, after a few that are not counted
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     pub steps: u32,

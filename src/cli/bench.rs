@@ -8,7 +8,11 @@ use crate::train::{Device, benchmark};
 
 /// `wgrad bench`
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    let model = ModelSpec::load(&args.model)?.unbound()?;
+    let spec = ModelSpec::load(&args.model)?;
+    let model = match args.input {
+        Some(image) => spec.bind(image, 10)?,
+        None => spec.unbound()?,
+    };
     let device = pollster::block_on(Device::open(&args.device))?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);

@@ -25,7 +25,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         None => Run::create_numbered(Path::new("runs"), file_stem(&prepared.recipe.model))?,
     };
     let mut recorded = prepared.recipe.clone();
-    recorded.out = Some(run.path.clone());
+    recorded.data = recorded.data.absolute();
     run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
     trainer.record_in(run.clone())?;
     prepared.introduce(&device, &trainer);

@@ -49,6 +49,16 @@ impl DataSource {
         std::iter::once("digits".to_string()).chain(with_path).collect()
     }
 
+    /// The same source by its absolute path, so that a recorded run finds it from every folder.
+    pub fn absolute(self) -> DataSource {
+        let (name, path) = self.parts();
+        let kind = KINDS.iter().find(|kind| kind.name == name);
+        match (kind, path.and_then(|path| std::path::absolute(path).ok())) {
+            (Some(kind), Some(path)) => (kind.make)(path),
+            _ => self,
+        }
+    }
+
     fn parts(&self) -> (&'static str, Option<&PathBuf>) {
         match self {
             DataSource::Digits => ("digits", None),

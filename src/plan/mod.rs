@@ -20,8 +20,9 @@ pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
 pub use shader::{shader_text, shaders};
 
-use crate::error::Result;
-use crate::graph::{Capabilities, Dispatch, Graph, ParameterGroup, TensorDesc, Update};
+use crate::error::{Error, Result};
+use crate::graph::{Capabilities, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};
+use crate::tensor::DType;
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
 #[derive(Debug)]
@@ -48,6 +49,24 @@ impl Program {
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
         Ok(Program { graphs, pages, optimizer })
+    }
+
+    /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.
+    pub fn check_inputs<T>(&self, graph: usize, inputs: &[(&str, Data<'_, T>)]) -> Result<()> {
+        let nodes = self.graphs[graph].nodes().iter().filter(|node| matches!(node.kind, NodeKind::Input));
+        for node in nodes {
+            let (name, desc) = (&node.name, &node.outputs[0]);
+            let given = inputs.iter().find(|(given, _)| given == name).map(|(_, data)| data.described());
+            if given != Some((desc.dtype, desc.numel())) {
+                let given = given
+                    .map_or("nothing".to_string(), |(dtype, len)| format!("{len} elements of {dtype:?}"));
+                let wanted = format!("{} elements of {:?} ({})", desc.numel(), desc.dtype, desc.shape);
+                return Err(Error::Data(format!(
+                    "the input \"{name}\" was given {given}, it takes {wanted}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Names of the optimizer's state arrays.
@@ -200,6 +219,16 @@ pub enum Data<'a, T> {
     Real(&'a [T]),
     /// Class indices.
     Int(&'a [i32]),
+}
+
+impl<T> Data<'_, T> {
+    /// Element type and number of elements.
+    fn described(&self) -> (DType, usize) {
+        match self {
+            Data::Real(values) => (DType::F32, values.len()),
+            Data::Int(values) => (DType::I32, values.len()),
+        }
+    }
 }
 
 /// A finished run of a graph.

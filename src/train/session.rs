@@ -12,7 +12,7 @@ pub enum Session {
     /// On the host.
     Cpu(Box<cpu::Session<f32>>, Arc<Program>, VecDeque<Finished>),
     /// On a GPU.
-    Gpu(Box<gpu::Session>),
+    Gpu(Box<gpu::Session>, Arc<Program>),
 }
 
 impl Session {
@@ -23,7 +23,8 @@ impl Session {
                 Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new())
             }
             Device::Gpu(gpu) => {
-                Session::Gpu(Box::new(gpu::Session::new(gpu.clone(), program, &in_parallel).await?))
+                let session = gpu::Session::new(gpu.clone(), program.clone(), &in_parallel).await?;
+                Session::Gpu(Box::new(session), program)
             }
         })
     }
@@ -31,8 +32,12 @@ impl Session {
     /// Queues a run of a graph.
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         match self {
-            Session::Gpu(session) => session.submit(graph, inputs, step),
+            Session::Gpu(session, program) => {
+                program.check_inputs(graph, inputs)?;
+                session.submit(graph, inputs, step)
+            }
             Session::Cpu(session, program, done) => {
+                program.check_inputs(graph, inputs)?;
                 let report = session.run(graph, inputs, step);
                 let trains = program.optimizer.is_some() && !program.graphs[graph].gradients().is_empty();
                 let report = trains.then_some(report);
@@ -52,7 +57,7 @@ impl Session {
     /// The oldest run, waiting for it if more than `leave` are in flight.
     pub async fn collect(&mut self, leave: usize) -> Result<Option<Finished>> {
         match self {
-            Session::Gpu(session) => session.collect(leave).await,
+            Session::Gpu(session, _) => session.collect(leave).await,
             Session::Cpu(_, _, done) => Ok(done.pop_front()),
         }
     }
@@ -60,7 +65,7 @@ impl Session {
     /// Overwrites the pages of a list.
     pub fn write_pages(&mut self, list: PageList, pages: &[Vec<f32>]) {
         match self {
-            Session::Gpu(session) => session.write_pages(list, pages),
+            Session::Gpu(session, _) => session.write_pages(list, pages),
             Session::Cpu(session, ..) => {
                 for (own, given) in session.pages_mut(list).iter_mut().zip(pages) {
                     own.copy_from_slice(given);
@@ -72,7 +77,7 @@ impl Session {
     /// The pages of a list, after all that is queued.
     pub async fn read_pages(&mut self, list: PageList) -> Result<Vec<Vec<f32>>> {
         match self {
-            Session::Gpu(session) => session.read_pages(list).await,
+            Session::Gpu(session, _) => session.read_pages(list).await,
             Session::Cpu(session, ..) => Ok(session.pages(list).to_vec()),
         }
     }
@@ -81,7 +86,7 @@ impl Session {
     pub async fn profile(&mut self, graph: usize) -> Result<Vec<(String, f64)>> {
         let began = std::time::Instant::now();
         match self {
-            Session::Gpu(session) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
+            Session::Gpu(session, _) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
             Session::Cpu(..) => Ok(vec![]),
         }
     }
@@ -89,7 +94,7 @@ impl Session {
     /// Bytes of all buffers on a GPU.
     pub fn device_bytes(&self) -> Option<u64> {
         match self {
-            Session::Gpu(session) => Some(session.device_bytes()),
+            Session::Gpu(session, _) => Some(session.device_bytes()),
             Session::Cpu(..) => None,
         }
     }
