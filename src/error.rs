@@ -74,8 +74,8 @@ pub enum Error {
     },
     /// The loss or the gradient norm became NaN or infinite; the weights are those before the step.
     #[error(
-        "the loss became {loss} at step {step} (gradient norm {grad_norm}); training stopped and the weights are \
-         those before that step: try a lower learning rate, --clip-norm or more --warmup-steps"
+        "the loss became {loss} at step {step} (gradient norm {grad_norm}); training stopped, and the last checkpoint \
+         is kept: try a lower learning rate, --clip-norm or more --warmup-steps"
     )]
     NotFinite {
         /// The step, from 1.
@@ -84,6 +84,17 @@ pub enum Error {
         loss: f32,
         /// The gradient norm of that step.
         grad_norm: f32,
+    },
+    /// A weight or a running statistic overflowed though the loss was still finite.
+    #[error(
+        "\"{name}\" became infinite or NaN by step {step}; training stopped, and the last checkpoint is kept: try a \
+         lower learning rate, --clip-norm or more --warmup-steps"
+    )]
+    NotFiniteWeights {
+        /// Steps done.
+        step: u64,
+        /// The parameter or statistic.
+        name: String,
     },
     /// The user asked to stop (Ctrl-C).
     #[error("interrupted at step {step}; `wgrad resume {}` continues", run.display())]

@@ -82,7 +82,10 @@ pub fn main(run: impl FnOnce(Command) -> Result<()>) -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Messages of drivers and parsers may have several lines.
+            let text = error.to_string();
+            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            eprintln!("error: {}", lines.join("; "));
             ExitCode::from(exit_code(&error))
         }
     }

@@ -21,7 +21,8 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
     check_data(&run, &prepared)?;
     let mut trainer = prepared.trainer(&device)?;
     trainer.restore(&checkpoint, &run)?;
-    trainer.record_in(run.clone())?;
+    run.remove_leftovers();
+    pollster::block_on(trainer.record_in(run.clone()))?;
     let (step, total) = (trainer.progress().step, trainer.total_steps());
     if !prepared.recipe.quiet {
         let state = if step < total { "continuing" } else { "already finished" };

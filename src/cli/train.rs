@@ -27,7 +27,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut recorded = prepared.recipe.clone();
     recorded.data = recorded.data.absolute();
     run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
-    trainer.record_in(run.clone())?;
+    pollster::block_on(trainer.record_in(run.clone()))?;
     prepared.introduce(&device, &trainer);
     let evaluation = watch(&mut trainer, &prepared)?;
     conclude(&prepared, &evaluation, &run);

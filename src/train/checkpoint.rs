@@ -41,6 +41,11 @@ impl Totals {
         self.samples += samples;
     }
 
+    /// Samples of the epoch so far.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// Mean loss and share of correct predictions.
     pub fn means(&self) -> (f64, f64) {
         let samples = self.samples.max(1) as f64;
@@ -72,9 +77,10 @@ impl Checkpoint {
         }
         let progress =
             serde_json::to_string(&self.progress).map_err(|error| Error::file(run, error.to_string()))?;
-        file.metadata.insert(KEY.to_string(), progress);
-        let [current, previous] = paths(run);
-        let next = run.join("checkpoint.next.safetensors");
+        // One entry, because the order of several would differ from file to file.
+        let sum = checksum(&file.tensors, &progress);
+        file.metadata.insert(KEY.to_string(), format!("{sum} {progress}"));
+        let [current, next, previous] = paths(run);
         file.write(&next)?;
         if current.exists() {
             std::fs::rename(&current, &previous).map_err(Error::io("rename", &current))?;
@@ -82,27 +88,36 @@ impl Checkpoint {
         std::fs::rename(&next, &current).map_err(Error::io("rename", &next))
     }
 
+    /// Whether a run folder has a checkpoint, whole or damaged.
+    pub fn exists(run: &Path) -> bool {
+        paths(run).iter().any(|path| path.exists())
+    }
+
     /// Reads the newest checkpoint of a run folder that is whole; the message says why a newer one was passed over.
     pub fn read(run: &Path, slots: &[&str]) -> Result<(Checkpoint, Option<String>)> {
-        let [current, previous] = paths(run);
-        if !current.exists() && !previous.exists() {
+        let files = paths(run);
+        let mut candidates = files.iter().filter(|path| path.exists());
+        let Some(newest) = candidates.next() else {
             return Err(Error::file(
                 run,
-                "has no checkpoint; the run ended before its first one: start it again",
+                "has no checkpoint; the run ended before its first one: delete the folder and start it again",
             ));
-        }
-        match Checkpoint::read_file(&current, slots) {
-            Ok(checkpoint) => Ok((checkpoint, None)),
-            Err(error) if previous.exists() => Checkpoint::read_file(&previous, slots)
-                .map(|checkpoint| (checkpoint, Some(error.to_string()))),
-            Err(error) => Err(error),
-        }
+        };
+        Checkpoint::read_file(newest, slots).map(|checkpoint| (checkpoint, None)).or_else(|error| {
+            let whole = candidates.find_map(|path| Checkpoint::read_file(path, slots).ok());
+            let reason = error.to_string();
+            whole.map(|checkpoint| (checkpoint, Some(reason))).ok_or(error)
+        })
     }
 
     fn read_file(path: &Path, slots: &[&str]) -> Result<Checkpoint> {
         let mut file = TensorFile::read(path)?;
         let text = file.metadata.get(KEY).ok_or_else(|| Error::file(path, "is not a checkpoint of wgrad"))?;
-        let progress = serde_json::from_str(text)
+        let (sum, progress) = text.split_once(' ').unwrap_or_default();
+        if sum != checksum(&file.tensors, progress) {
+            return Err(Error::file(path, "is damaged: its content is not what was written"));
+        }
+        let progress = serde_json::from_str(progress)
             .map_err(|error| Error::file(path, format!("has a damaged record of its progress: {error}")))?;
         let mut optimizer = IndexMap::new();
         for slot in slots {
@@ -150,8 +165,23 @@ impl Checkpoint {
     }
 }
 
-fn paths(run: &Path) -> [PathBuf; 2] {
-    [run.join("checkpoint.safetensors"), run.join("checkpoint.previous.safetensors")]
+/// CRC-32 of all that a run continues from.
+fn checksum(tensors: &Tensors, progress: &str) -> String {
+    let mut tensors: Vec<_> = tensors.iter().collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    let mut sum = flate2::Crc::new();
+    for (name, tensor) in tensors {
+        sum.update(name.as_bytes());
+        sum.update(bytemuck::cast_slice(&tensor.data));
+    }
+    sum.update(progress.as_bytes());
+    format!("{:08x}", sum.sum())
+}
+
+/// The checkpoint, the one that is about to take its place (left by a kill between two renames), and the one before.
+fn paths(run: &Path) -> [PathBuf; 3] {
+    ["checkpoint", "checkpoint.next", "checkpoint.previous"]
+        .map(|name| run.join(name).with_added_extension("safetensors"))
 }
 
 /// The page lists of a session that make up its state, with the names under which a checkpoint has them.

@@ -6,11 +6,23 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// Begins the names of files that are being written.
+const TEMPORARY: &str = ".wgrad-";
+
+/// Whether a file's name is that of one that is being written, or was when its process was killed.
+pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
 /// Replaces a file by what `write` writes, or leaves it as it was.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        // A rename would put a file in the place of /dev/null.
+        return Err(Error::file(path, "is a folder or a device; give the name of a file"));
+    }
     let replace = || {
-        let mut temporary = tempfile::Builder::new().prefix(".wgrad-").tempfile_in(folder)?;
+        let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
         let mut buffered = std::io::BufWriter::new(temporary.as_file_mut());
         write(&mut buffered)?;
         buffered.flush()?;

@@ -61,7 +61,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens a run's metrics, cut back to what was written up to a step and a number of finished epochs.
+    /// Opens a run's metrics, cut back to what was written up to a step and a number of epochs.
     pub fn open(run: &Path, step: u64, epochs: u32) -> Result<Metrics> {
         let path = run.join("metrics.jsonl");
         if path.exists() {
@@ -88,12 +88,14 @@ impl Metrics {
     }
 }
 
-/// Whether a line was written before the checkpoint; half a line, left by a crash, was not.
+/// Whether a line was written before the checkpoint; half a line, left by a crash, was not. Goes by the two numbers
+/// alone: a loss that is not finite is `null`, which is no [`Line`].
 fn is_kept(line: &str, step: u64, epochs: u32) -> bool {
-    match serde_json::from_str(line) {
-        Ok(Line::Step(line)) => line.step <= step,
-        Ok(Line::Epoch(line)) => line.epoch <= epochs,
-        Err(_) => false,
+    let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { return false };
+    let number = |name: &str| line.get(name).and_then(serde_json::Value::as_u64);
+    match number("step") {
+        Some(number) => number <= step,
+        None => number("epoch").is_some_and(|number| number <= u64::from(epochs)),
     }
 }
 

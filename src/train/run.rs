@@ -73,6 +73,16 @@ impl Run {
         Ok(Run { path: path.to_path_buf() })
     }
 
+    /// Removes the halves of files that a killed process left behind.
+    pub fn remove_leftovers(&self) {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let leftovers = entries.filter(|entry| files::is_temporary(&entry.file_name()));
+        for entry in leftovers {
+            // They are in nobody's way: one that cannot be removed stays.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+
     /// A file of the run.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -80,8 +90,9 @@ impl Run {
 
     /// Writes `recipe.toml` and `model.toml`.
     pub fn write_recipe(&self, recipe: &str, model: &str) -> Result<()> {
-        files::write_atomic(&self.file("recipe.toml"), |file| file.write_all(recipe.as_bytes()))?;
-        files::write_atomic(&self.file("model.toml"), |file| file.write_all(model.as_bytes()))
+        // The recipe makes the folder a run: it comes last.
+        files::write_atomic(&self.file("model.toml"), |file| file.write_all(model.as_bytes()))?;
+        files::write_atomic(&self.file("recipe.toml"), |file| file.write_all(recipe.as_bytes()))
     }
 
     /// Writes `model.safetensors`, with PyTorch's counters of batches, so that `load_state_dict` takes it as it is.

@@ -173,16 +173,22 @@ impl<'d> Trainer<'d> {
         self.session.write_pages(PageList::Statistics, &statistics);
     }
 
-    /// Writes metrics, checkpoints and the model into a run folder from now on.
-    pub fn record_in(&mut self, run: Run) -> Result<()> {
-        let metrics = Metrics::open(&run.path, self.progress.step, self.progress.epoch)?;
+    /// Writes metrics, checkpoints and the model into a run folder from now on. A new run has its first checkpoint at
+    /// once, so that it can be resumed whenever it ends.
+    pub async fn record_in(&mut self, run: Run) -> Result<()> {
+        let Progress { step, epoch, position, .. } = self.progress;
+        // The last epoch of a run may be cut short; it has its line all the same.
+        let cut_short = position > 0 && step >= self.total_steps();
+        let metrics = Metrics::open(&run.path, step, epoch + u32::from(cut_short))?;
+        let is_new = !Checkpoint::exists(&run.path);
         self.run = Some((run, metrics));
-        Ok(())
+        if is_new { self.checkpoint().await } else { Ok(()) }
     }
 
     /// Continues from a checkpoint.
     pub fn restore(&mut self, checkpoint: &Checkpoint, run: &Run) -> Result<()> {
         checkpoint.check(&run.path, &self.program)?;
+        self.check_progress(&checkpoint.progress, run)?;
         self.set_model(&checkpoint.model);
         for (name, list) in slot_lists(&self.program.clone()) {
             if let Some(tensors) = checkpoint.optimizer.get(name) {
@@ -193,6 +199,26 @@ impl<'d> Trainer<'d> {
         let environment = self.progress.environment.clone();
         self.progress = Progress { environment, ..checkpoint.progress.clone() };
         Ok(())
+    }
+
+    /// Fails if the recipe or the data set has changed so that the checkpoint's place in an epoch means another one.
+    fn check_progress(&self, progress: &Progress, run: &Run) -> Result<()> {
+        let steps_per_epoch = self.steps_per_epoch();
+        let position = u64::from(progress.position);
+        let steps = u64::from(progress.epoch) * steps_per_epoch + position;
+        let samples = position * self.task.batch_size as u64;
+        let fits =
+            position < steps_per_epoch && progress.step == steps && progress.totals.samples() == samples;
+        if fits && progress.seed == self.settings.seed && steps < u64::from(u32::MAX) {
+            return Ok(());
+        }
+        let message = format!(
+            "has a checkpoint of step {} in epoch {}, which is another place with this seed, batch size and number of \
+             images: restore recipe.toml and the data as they were",
+            progress.step,
+            u64::from(progress.epoch) + 1
+        );
+        Err(Error::file(&run.path, message))
     }
 
     /// Where the run stands.
@@ -364,6 +390,10 @@ impl<'d> Trainer<'d> {
             return Ok(());
         }
         let model = self.model().await?;
+        let overflown = model.iter().find(|(_, tensor)| !tensor.data.iter().all(|value| value.is_finite()));
+        if let Some((name, _)) = overflown {
+            return Err(Error::NotFiniteWeights { step: self.progress.step, name: name.clone() });
+        }
         let mut optimizer = indexmap::IndexMap::new();
         for (name, list) in slot_lists(&self.program.clone()) {
             let pages = self.session.read_pages(list).await?;

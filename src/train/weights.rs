@@ -162,11 +162,15 @@ pub struct Leftovers {
 /// Overwrites `tensors` by those of the file with the same names.
 ///
 /// # Errors
-/// If a shape differs, or if no name agrees.
+/// If a shape differs, if a value is not finite, or if no name agrees.
 pub fn merge(tensors: &mut Tensors, file: &TensorFile, path: &Path) -> Result<Leftovers> {
     let mut leftovers = Leftovers::default();
     for (name, tensor) in tensors.iter_mut() {
-        match file.tensors.get(name) {
+        let found = file.tensors.get(name);
+        if found.is_some_and(|found| !found.data.iter().all(|value| value.is_finite())) {
+            return Err(Error::file(path, format!("holds NaN or infinity in \"{name}\"")));
+        }
+        match found {
             None => leftovers.missing.push(name.clone()),
             Some(found) if found.shape == tensor.shape => *tensor = found.clone(),
             Some(found) => {

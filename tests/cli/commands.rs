@@ -1,0 +1,105 @@
+//! `wgrad devices`, `inspect`, `bench`, and help.
+
+use serde_json::Value;
+
+use crate::Place;
+use crate::files::write_tiny;
+
+#[test]
+fn devices_end_with_the_cpu() {
+    let place = Place::new();
+    let found = place.ok("devices --json").json();
+    let rows = found.as_array().unwrap();
+    let cpu = rows.last().unwrap();
+    assert_eq!((&cpu["device"], &cpu["kind"]), (&Value::from("cpu"), &Value::from("native")));
+    for (index, row) in rows[..rows.len() - 1].iter().enumerate() {
+        assert_eq!(row["device"], index.to_string());
+        assert!(row["max_binding_mib"].as_u64().unwrap() >= 128, "{row}");
+    }
+    let shown = place.ok("devices").out;
+    assert!(rows.iter().all(|row| shown.contains(row["name"].as_str().unwrap())), "{shown}");
+    assert!(shown.contains("--device auto takes "), "{shown}");
+}
+
+#[test]
+fn every_model_can_be_inspected() {
+    let place = Place::new();
+    write_tiny(&place);
+    let cases = [
+        ("seed-cnn", 13610),
+        ("digits-cnn", 0),
+        // 6*25+6, 16*150+16, 400*120+120, 120*84+84, 84*10+10
+        ("lenet5", 61706),
+        ("small-cnn", 0),
+        // The parameters of PyTorch's ResNet-18 with a 3x3 stem, no max-pool and 10 classes.
+        ("resnet18-cifar", 11_173_962),
+    ];
+    for (model, parameters) in cases {
+        let found = place.ok(&format!("inspect {model} --batch-size 8 --json")).json();
+        let total = found["parameters"].as_u64().unwrap();
+        assert!(parameters == 0 || total == parameters, "{model}: {total}");
+        let layers = found["layers"].as_array().unwrap();
+        let sum: u64 = layers.iter().map(|layer| layer["parameters"].as_u64().unwrap()).sum();
+        assert_eq!(sum, total, "{model}");
+        let memory = |name: &str| found["memory"][name].as_u64().unwrap();
+        assert_eq!(memory("parameters") % 4, 0);
+        assert!(memory("peak") > memory("parameters") + memory("train_activations"), "{model}");
+        assert!(found["forward_flops"].as_u64().unwrap() > 2 * total, "{model}");
+        assert_eq!((&found["model"], &found["batch_size"]), (&Value::from(model), &Value::from(8)));
+    }
+}
+
+#[test]
+fn inspect_shows_layers_memory_and_the_plan() {
+    let place = Place::new();
+    write_tiny(&place);
+    let shown = place.ok("inspect net.toml --input 1,6,6 --classes 3 --batch-size 5 --plan").out;
+    for part in ["conv2d", "batch_norm", "[5, 4, 6, 6]", "155 parameters", "peak", "0 conv2d.forward"] {
+        assert!(shown.contains(part), "{part:?} is not in: {shown}");
+    }
+    place.fails("inspect net.toml", 1, &["net.toml", "images of any size"]);
+    place.fails("inspect net.toml --input 1,1,1", 1, &["max_pool2d", "3"]);
+    place.fails("inspect net.toml --input 1,6", 2, &["--input", "such as 3,32,32"]);
+    place.fails("inspect small_cnn", 1, &["neither built in nor a file", "did you mean \"small-cnn\"?"]);
+    place.fails("inspect net.toml --batch-size 0", 2, &["--batch-size"]);
+}
+
+#[test]
+fn bench_measures_steps() {
+    let place = Place::new();
+    let line = "bench --model seed-cnn --batch-size 4 --steps 3 --device cpu";
+    let found = place.ok(&format!("{line} --json")).json();
+    for name in
+        ["ms_per_step", "ms_per_step_p10", "ms_per_step_p90", "img_per_s", "gflop_per_s", "ms_to_first_step"]
+    {
+        assert!(found[name].as_f64().unwrap() > 0.0, "{name}: {found}");
+    }
+    assert_eq!((&found["batch_size"], &found["steps"]), (&Value::from(4), &Value::from(3)));
+    assert!(found["device_bytes"].is_null());
+    let shown = place.ok(line).out;
+    assert!(shown.contains("ms/step") && shown.contains("img/s") && shown.contains("GFLOP/s"), "{shown}");
+    place.fails("bench --model nothing --batch-size 4", 1, &["neither built in nor a file"]);
+    place.fails("bench --batch-size 4", 2, &["--model"]);
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let place = Place::new();
+    for line in ["--help", "--version", "train --help", "resume -h", "help eval"] {
+        let ran = place.ok(line);
+        assert!(ran.err.is_empty() && !ran.out.is_empty(), "{line}: {ran:?}");
+    }
+    let bare = place.run("");
+    assert_eq!(bare.code, Some(2));
+    assert!(bare.err.contains("Usage:"), "{bare:?}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::new();
+    let line = format!("{} inspect resnet18-cifar --plan | head -n 1", env!("CARGO_BIN_EXE_wgrad"));
+    if cfg!(unix) {
+        let ran = crate::Ran::of(place.program("sh").args(["-c", &line]).output());
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    }
+}

@@ -1,0 +1,130 @@
+//! The same on a GPU, a software one included.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use crate::files::write_tiny;
+use crate::{Place, Ran};
+
+const TINY: &str =
+    "--data tensors:tiny.safetensors --model net.toml --batch-size 16 --device gpu --optimizer adamw";
+
+static HAS_ADAPTER: LazyLock<bool> = LazyLock::new(|| {
+    let found = Place::new().ok("devices --json").json();
+    let has = found.as_array().unwrap().len() > 1;
+    let required = std::env::var_os("WGRAD_REQUIRE_GPU").is_some();
+    assert!(has || !required, "WGRAD_REQUIRE_GPU is set, but there is no adapter");
+    if !has {
+        eprintln!("SKIPPED: this machine has no adapter; GPU runs of the command line were not tested");
+    }
+    has
+});
+
+#[test]
+fn a_killed_run_on_a_gpu_continues_to_the_same_bits() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    write_tiny(&place);
+    let line = format!("train {TINY} --epochs 12 --checkpoint-every 2 --log-every 1");
+    let ran = place.ok(&format!("{line} --out whole"));
+    assert!(ran.out.contains("MiB on it"), "{}", ran.out);
+    let mut child = place.start(&format!("{line} --out killed"));
+    let metrics = place.path("killed/metrics.jsonl");
+    let since = Instant::now();
+    while std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 9 {
+        assert!(child.try_wait().unwrap().is_none() && since.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resumed = place.ok("resume killed");
+    assert!(resumed.out.starts_with("continuing at step "), "{}", resumed.out);
+    place.same_bits("whole", "killed");
+
+    // Both devices see the same images in the same order: they agree on what was learned.
+    let result =
+        |ran: &Ran| ran.out.lines().find(|line| line.starts_with("test accuracy")).map(str::to_string);
+    let [gpu, cpu] = ["gpu", "cpu"].map(|device| place.ok(&format!("eval whole --device {device}")));
+    let accuracy = |ran: &Ran| result(ran).unwrap().split(',').next().unwrap().to_string();
+    assert_eq!(result(&ran), result(&gpu));
+    assert_eq!(accuracy(&gpu), accuracy(&cpu));
+    // The run knows where it was made.
+    let moved = place.text("killed/recipe.toml").replace("device = \"gpu\"", "device = \"cpu\"");
+    place.write("killed/recipe.toml", moved);
+    place.ok("resume killed").remarks(&["warning: the device was", "and is \"cpu\""]);
+}
+
+#[test]
+fn a_loss_that_explodes_on_a_gpu_keeps_the_checkpoint() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    write_tiny(&place);
+    place.fails(&format!("train {TINY} --epochs 2 --lr 1e30 --out a"), 1, &["the loss became"]);
+    crate::not_finite::check_finite(&place.read("a/checkpoint.safetensors"));
+}
+
+#[test]
+fn devices_are_chosen_by_index_and_name() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    let found = place.ok("devices --json").json();
+    let name = found[0]["name"].as_str().unwrap().split_whitespace().next().unwrap().to_uppercase();
+    for device in ["0", name.as_str()] {
+        let ran =
+            place.ok(&format!("bench --model seed-cnn --batch-size 2 --steps 1 --json --device {device}"));
+        assert_eq!(ran.json()["device"], found[0]["name"]);
+        assert!(ran.json()["device_bytes"].as_u64().unwrap() > 0);
+        assert!(!ran.json()["kernels"].as_array().unwrap().is_empty());
+    }
+    place.fails(
+        "bench --model seed-cnn --batch-size 2 --device 99",
+        1,
+        &["no device \"99\"; there are: cpu, 0 ("],
+    );
+    place.fails("bench --model seed-cnn --batch-size 2 --device abacus", 1, &["no device \"abacus\""]);
+}
+
+/// `tests/parity.rs` compares every sample; this is the command around it.
+#[test]
+fn selftest_passes() {
+    if !*HAS_ADAPTER || std::env::var_os("WGRAD_FULL").is_none() {
+        return;
+    }
+    let place = Place::new();
+    let found = place.ok("selftest --device gpu --json").json();
+    let rows = found.as_array().unwrap();
+    assert!(
+        rows.len() > 30 && rows.iter().all(|row| row["failures"].as_array().unwrap().is_empty()),
+        "{found}"
+    );
+}
+
+#[test]
+fn without_an_adapter_the_cpu_is_taken_or_an_error_says_what_to_do() {
+    let place = Place::new();
+    write_tiny(&place);
+    let run = |line: &str| {
+        let mut command = place.command(line);
+        let nowhere = place.path("no-driver.json");
+        command.env("VK_DRIVER_FILES", &nowhere).env("VK_ICD_FILENAMES", &nowhere);
+        Ran::of(command.output())
+    };
+    if run("devices --json").json().as_array().unwrap().len() > 1 {
+        eprintln!("SKIPPED: there is an adapter without Vulkan; its absence was not tested");
+        return;
+    }
+    for line in ["train --device gpu", "train --device 0", "train --device llvmpipe", "selftest"] {
+        let ran = run(line);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        ran.says(&["no GPU adapter was found", "install a Vulkan driver", "--device cpu"]);
+    }
+    let auto = run("train --data tensors:tiny.safetensors --model net.toml --max-steps 1 --batch-size 16");
+    assert_eq!(auto.code, Some(0), "{auto:?}");
+    assert!(auto.out.starts_with("device  the CPU ("), "{}", auto.out);
+}
