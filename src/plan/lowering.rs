@@ -78,21 +78,24 @@ struct Pins {
 }
 
 impl Pins {
-    /// Gradients and batch statistics go straight into their pages, unless a dispatch would then read and write
-    /// buffers of one page: those are copied at the end.
+    /// Gradients and batch statistics go straight into their pages; they are copied there at the end if one value
+    /// belongs in two places, or if a dispatch would read and write buffers of one page.
     fn choose(program: &Program, graph: &Graph, nodes: &[LoweredNode]) -> Pins {
         let mut pins = Pins::default();
         let gradients = graph.gradients().iter().map(|(p, g)| (*p, *g, PageList::Gradients));
         let updates = graph.statistic_updates().iter();
         let statistics = updates.map(|update| (update.running, update.batch, PageList::BatchStatistics));
+        let mut wanted: IndexMap<Value, Vec<Place>> = IndexMap::new();
         for (stored, value, list) in gradients.chain(statistics) {
-            let place = page_place(program, graph, stored, list);
+            wanted.entry(value).or_default().push(page_place(program, graph, stored, list));
+        }
+        for (value, places) in wanted {
             let computed = matches!(graph.nodes()[value.node].kind, NodeKind::Op(_));
-            if computed && !pins.pinned.contains_key(&value) {
-                pins.pinned.insert(value, place);
-            } else {
-                pins.copies.push((value, place));
-            }
+            // A page is not copied within itself: WebGPU forbids it.
+            let apart = places[1..].iter().all(|place| place.memory != places[0].memory);
+            let pinned = usize::from(computed && apart);
+            pins.pinned.extend(places[..pinned].iter().map(|place| (value, *place)));
+            pins.copies.extend(places[pinned..].iter().map(|place| (value, *place)));
         }
         while let Some(value) = nodes.iter().find_map(|node| pins.conflict(graph, node)) {
             let place = pins.pinned.remove(&value).expect("a conflict is between pinned values");

@@ -1,0 +1,50 @@
+//! The built-in digits: what `wgrad train` does when it is told nothing.
+
+use wgrad::train::Device;
+use wgrad::train::recipe::Recipe;
+
+use super::setup::{Setup, gpus};
+
+/// Accuracies of the default run over seeds 0 to 4.
+fn check_accuracy(device: &Device) {
+    let accuracy = |seed| {
+        let setup = Setup::of_flags(Recipe { seed: Some(seed), ..Recipe::default() });
+        setup.train(device).evaluation.accuracy
+    };
+    let accuracies: Vec<f64> = (0..5).map(accuracy).collect();
+    let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
+    println!("digits on {}: {accuracies:.4?}, mean {mean:.4}", device.name());
+    assert!(mean >= 0.99, "{accuracies:?}, mean {mean}");
+}
+
+#[test]
+fn the_default_run_reaches_99_percent() {
+    check_accuracy(&Device::Cpu);
+}
+
+#[test]
+fn the_default_run_reaches_99_percent_on_a_gpu() {
+    if std::env::var_os("WGRAD_FULL").is_none() {
+        eprintln!("SKIPPED: WGRAD_FULL is not set; the default run was not trained on a GPU");
+        return;
+    }
+    gpus().iter().for_each(check_accuracy);
+}
+
+#[test]
+fn the_gpu_starts_the_default_run_as_the_cpu_does() {
+    let setup = Setup::of_flags(Recipe { max_steps: Some(10), ..Recipe::default() });
+    let want = setup.train(&Device::Cpu).losses;
+    assert_eq!(want.len(), 10);
+    for device in gpus() {
+        let got = setup.train(&device).losses;
+        // The rounding of one step grows with every further step; BatchNorm and AdamW magnify it.
+        for (step, (got, want)) in got.iter().zip(&want).enumerate() {
+            println!("{step} {got} {want} {:e}", (got - want).abs() / want);
+            let bound = if step == 0 { 1e-5 } else { 1e-2 };
+            let close = (got - want).abs() <= bound * want;
+            assert!(close, "{}, step {}: {got}, on the CPU {want}", device.name(), step + 1);
+        }
+        assert_eq!(got.len(), want.len());
+    }
+}

@@ -1,0 +1,7 @@
+//! Training through the library: accuracies on digits and MNIST, the same bits from the same seed, resuming, evaluation.
+
+mod determinism;
+mod digits;
+mod evaluation;
+mod mnist;
+mod setup;
