@@ -75,28 +75,21 @@ fn two_damaged_checkpoints_are_an_error_that_loses_nothing() {
 fn foreign_files_in_a_run_are_named() {
     let place = unfinished();
     let foreign = serialize(&[floats("0.weight", &[4, 1, 3, 3], &[0.0; 36])], None);
-    let cases: &[(&str, &[u8], &str, i32, &[&str])] = &[
-        ("recipe.toml", b"lr = ", "resume", 2, &["run/recipe.toml line 1"]),
-        ("recipe.toml", b"\xff\xfe\xfd", "resume", 1, &["run/recipe.toml"]),
-        ("model.toml", b"layers = [\"relue\"]", "resume", 1, &["relue"]),
-        (
-            "model.toml",
-            b"layers = [\"flatten\", { linear = { out_features = 3 } }]",
-            "resume",
-            1,
-            &["checkpoint"],
-        ),
-        ("model.safetensors", &foreign, "eval", 1, &["model.safetensors", "was it written by wgrad?"]),
-        ("model.safetensors", b"short", "eval", 1, &["model.safetensors", "is not a whole safetensors file"]),
-        ("model.safetensors", b"", "predict", 1, &["model.safetensors"]),
-    ];
+    let other_model = b"layers = [\"flatten\", { linear = { out_features = 3 } }]";
     place.write("x.png", "");
-    for (name, content, command, code, parts) in cases {
+    for (command, name, content, code, part) in [
+        ("resume run", "recipe.toml", &b"lr = "[..], 2, "run/recipe.toml line 1"),
+        ("resume run", "recipe.toml", b"\xff\xfe\xfd", 1, "run/recipe.toml"),
+        ("resume run", "model.toml", b"layers = [\"relue\"]", 1, "relue"),
+        ("resume run", "model.toml", other_model, 1, "checkpoint"),
+        ("eval run", "model.safetensors", &foreign, 1, "was it written by wgrad?"),
+        ("eval run", "model.safetensors", b"short", 1, "model.safetensors: is not a whole safetensors file"),
+        ("predict run x.png", "model.safetensors", b"", 1, "model.safetensors"),
+    ] {
         let file = format!("run/{name}");
         let good = place.read(&file);
         place.write(&file, content);
-        let image = if *command == "predict" { " x.png" } else { " " };
-        place.fails(&format!("{command} run{image}"), *code, parts);
+        place.fails(command, code, &[part]);
         place.write(&file, good);
     }
     for name in ["checkpoint", "checkpoint.previous"] {

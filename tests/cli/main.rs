@@ -38,7 +38,7 @@ pub struct Ran {
 }
 
 impl Place {
-    pub fn new() -> Place {
+    fn new() -> Place {
         Place { dir: tempfile::tempdir().unwrap() }
     }
 
