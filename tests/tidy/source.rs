@@ -51,12 +51,11 @@ fn walk() -> Vec<String> {
         for entry in std::fs::read_dir(root().join(&folder)).expect("the folder is readable") {
             let entry = entry.expect("the entry is readable");
             let path = folder.join(entry.file_name());
+            if OUTPUTS.iter().any(|output| entry.file_name() == *output) {
+                continue;
+            }
             match entry.file_type().expect("the entry has a type") {
-                kind if kind.is_dir() => {
-                    if !OUTPUTS.iter().any(|output| entry.file_name() == *output) {
-                        folders.push(path);
-                    }
-                }
+                kind if kind.is_dir() => folders.push(path),
                 _ => paths.push(path.to_string_lossy().replace('\\', "/")),
             }
         }
