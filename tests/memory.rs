@@ -14,6 +14,13 @@ use wgrad::train::{Device, Session};
 
 const MIB: usize = 1 << 20;
 
+const MODEL: &str = r#"
+layers = [
+  { conv2d = { out_channels = 2, kernel_size = 3, bias = false } }, "batch_norm", "relu",
+  "flatten", { linear = { out_features = "classes" } },
+]
+"#;
+
 /// Bytes of this process that are in memory.
 fn resident() -> usize {
     let fields = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -23,7 +30,7 @@ fn resident() -> usize {
 
 /// Resident bytes after the warm-up and at the end of `steps` training steps, every fifth followed by an evaluation.
 fn train(device: &Device, steps: u32) -> [usize; 2] {
-    let model = ModelSpec::load("digits-cnn").unwrap().bind([1, 4, 4], 3).unwrap();
+    let model = ModelSpec::parse("tiny", MODEL).unwrap().bind([1, 4, 4], 3).unwrap();
     let task = Task { image: [1, 4, 4], classes: 3, batch_size: 2, label_smoothing: 0.0 };
     let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
     let program = Arc::new(program::training(&model, &task, update, 0.0, device).unwrap());

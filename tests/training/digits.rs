@@ -38,10 +38,9 @@ fn the_gpu_starts_the_default_run_as_the_cpu_does() {
     assert_eq!(want.len(), 10);
     for device in gpus() {
         let got = setup.train(&device).losses;
-        // The rounding of one step grows with every further step; BatchNorm and AdamW magnify it.
+        // Rounding adds up from step to step; on lavapipe it came to 4e-7 after ten.
         for (step, (got, want)) in got.iter().zip(&want).enumerate() {
-            println!("{step} {got} {want} {:e}", (got - want).abs() / want);
-            let bound = if step == 0 { 1e-5 } else { 1e-2 };
+            let bound = if step == 0 { 1e-6 } else { 1e-4 };
             let close = (got - want).abs() <= bound * want;
             assert!(close, "{}, step {}: {got}, on the CPU {want}", device.name(), step + 1);
         }
