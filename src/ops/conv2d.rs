@@ -5,10 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::gemm_tile::{Tile, slabs};
+use super::im2col::Dims;
+use super::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
 use crate::graph::{
-    Backward, Context, Gemm, Graph, Host, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+    Backward, Context, Gemm, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
 };
 use crate::tensor::Shape;
 use crate::cpu_kernel;
@@ -448,152 +450,6 @@ fn reduce(lower: &mut Lower<'_>, tile: Tile, partials: Slot, slabs: usize, count
         .write("output", Slot::Output(0))
         .uniforms(&[("slabs", slabs), ("count", count)]);
     tile.constants(dispatch).over(count);
-}
-
-/// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
-pub(super) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
-    const BLOCK: usize = 128;
-    if data.len() <= BLOCK * columns {
-        out.fill(T::zero());
-        for row in data.chunks_exact(columns) {
-            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
-        }
-        return;
-    }
-    let blocks = data.len().div_ceil(BLOCK * columns);
-    let mut partials = vec![T::zero(); blocks * columns];
-    host.for_each_chunk(&mut partials, columns, &|block, partial| {
-        let last = ((block + 1) * BLOCK * columns).min(data.len());
-        for row in data[block * BLOCK * columns..last].chunks_exact(columns) {
-            partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
-        }
-    });
-    sum_rows(host, &partials, columns, out);
-}
-
-/// The sizes of one convolution.
-#[derive(Clone, Copy, Debug)]
-struct Dims {
-    n: usize,
-    c: usize,
-    h: usize,
-    w: usize,
-    k: usize,
-    p: usize,
-    q: usize,
-    groups: usize,
-    window: Window,
-}
-
-impl Dims {
-    fn new(convolution: &Convolution, input: &Shape, weight: &Shape) -> Dims {
-        let [n, c, h, w] = input.as_4d().expect("the shape rule has checked the rank");
-        let [p, q] = convolution.window.output(h, w).expect("the shape rule has checked the window");
-        Dims { n, c, h, w, k: weight[0], p, q, groups: convolution.groups, window: convolution.window }
-    }
-
-    fn uniforms(&self) -> [(&'static str, usize); 16] {
-        let Window { kernel, stride, padding, dilation, .. } = self.window;
-        [
-            ("n", self.n),
-            ("c", self.c),
-            ("h", self.h),
-            ("w", self.w),
-            ("k", self.k),
-            ("r", kernel.h),
-            ("s", kernel.w),
-            ("p", self.p),
-            ("q", self.q),
-            ("stride_h", stride.h),
-            ("stride_w", stride.w),
-            ("padding_h", padding.h),
-            ("padding_w", padding.w),
-            ("dilation_h", dilation.h),
-            ("dilation_w", dilation.w),
-            ("groups", self.groups),
-        ]
-    }
-
-    /// Elements of one input image.
-    fn image(&self) -> usize {
-        self.h * self.w * self.c
-    }
-
-    /// Filters of a group.
-    fn filters(&self) -> usize {
-        self.k / self.groups
-    }
-
-    /// Elements of one filter: R S C/groups, the depth of the GEMM.
-    fn taps(&self) -> usize {
-        self.window.kernel.h * self.window.kernel.w * self.c / self.groups
-    }
-
-    /// Images that make up one matrix of columns: enough rows to keep the GEMM busy, by shape only.
-    fn images_per_chunk(&self) -> usize {
-        (512 / (self.p * self.q)).clamp(1, self.n.div_ceil(4).max(1))
-    }
-
-    /// Calls `work` with the im2col matrix of `count` images, rows N P Q, columns R S C/groups, and its row stride.
-    fn with_columns<T: Real>(
-        &self,
-        host: &dyn Host<T>,
-        images: &[T],
-        count: usize,
-        group: usize,
-        work: &mut dyn FnMut(&[T], usize),
-    ) {
-        let Window { kernel, stride, padding, padding_end, .. } = self.window;
-        let one = Pair::one();
-        if kernel == one && stride == one && padding == Pair::zero() && padding_end == Pair::zero() {
-            return work(&images[group * self.c / self.groups..], self.c);
-        }
-        let taps = self.taps();
-        host.with_scratch(count * self.p * self.q * taps, &mut |columns| {
-            for (n, image) in columns.chunks_exact_mut(self.p * self.q * taps).enumerate() {
-                self.im2col(&images[n * self.image()..][..self.image()], group, image);
-            }
-            work(columns, taps);
-        });
-    }
-
-    fn im2col<T: Real>(&self, image: &[T], group: usize, columns: &mut [T]) {
-        let channels = self.c / self.groups;
-        let mut targets = columns.chunks_exact_mut(channels);
-        self.for_each_tap(|source| {
-            let target = targets.next().expect("one block of channels per tap");
-            match source {
-                Some(pixel) => target.copy_from_slice(&image[pixel * self.c + group * channels..][..channels]),
-                None => target.fill(T::zero()),
-            }
-        });
-    }
-
-    fn col2im<T: Real>(&self, columns: &[T], group: usize, image: &mut [T]) {
-        let channels = self.c / self.groups;
-        let mut sources = columns.chunks_exact(channels);
-        self.for_each_tap(|target| {
-            let source = sources.next().expect("one block of channels per tap");
-            if let Some(pixel) = target {
-                let target = &mut image[pixel * self.c + group * channels..][..channels];
-                target.iter_mut().zip(source).for_each(|(sum, value)| *sum += *value);
-            }
-        });
-    }
-
-    /// Visits, for each output pixel and tap in order, the pixel of the image under it (`None` for padding).
-    fn for_each_tap(&self, mut visit: impl FnMut(Option<usize>)) {
-        for p in 0..self.p {
-            for q in 0..self.q {
-                for r in 0..self.window.kernel.h {
-                    for s in 0..self.window.kernel.w {
-                        let pixel = self.window.pixel([p, q], [r, s], [self.h, self.w]);
-                        visit(pixel.map(|[row, column]| row * self.w + column));
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn samples() -> Vec<Sample> {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::sum_rows;
+use super::matrix::sum_rows;
 use super::unary::CHUNK;
 use super::{Draw, Operator, Reduction, Sample};
 use crate::cpu_kernel;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conv2d::sum_rows;
+use super::matrix::sum_rows;
 use super::gemm_tile::{Tile, slabs};
 use super::product::{Partials, Product};
 use super::{Draw, Layer, Operator, Sample, parse_layer};

@@ -1,6 +1,5 @@
 //! Sums over the columns of a matrix, which is how an image batch lies in memory: rows N H W, columns C.
 
-use super::conv2d::sum_rows;
 use super::unary::CHUNK;
 use crate::graph::{Host, Real};
 
@@ -127,4 +126,25 @@ pub(super) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &
         }
     }
     means.iter_mut().zip(&near).for_each(|(mean, near)| *mean = *near + *mean / count);
+}
+
+/// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
+pub(super) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
+    const BLOCK: usize = 128;
+    if data.len() <= BLOCK * columns {
+        out.fill(T::zero());
+        for row in data.chunks_exact(columns) {
+            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+        }
+        return;
+    }
+    let blocks = data.len().div_ceil(BLOCK * columns);
+    let mut partials = vec![T::zero(); blocks * columns];
+    host.for_each_chunk(&mut partials, columns, &|block, partial| {
+        let last = ((block + 1) * BLOCK * columns).min(data.len());
+        for row in data[block * BLOCK * columns..last].chunks_exact(columns) {
+            partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+        }
+    });
+    sum_rows(host, &partials, columns, out);
 }

@@ -4,6 +4,7 @@
 mod average;
 mod binary;
 mod gemm_tile;
+mod im2col;
 mod layer;
 mod mask;
 mod matrix;

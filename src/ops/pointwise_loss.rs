@@ -2,7 +2,7 @@
 //! names the function and its derivatives, in Rust and in WGSL (`loss`, `derivative`, `target_derivative`); bindings and
 //! entry points are in `shaders/shared/pointwise_loss.wgsl`.
 
-use super::conv2d::sum_rows;
+use super::matrix::sum_rows;
 use super::unary::CHUNK;
 use super::{Draw, Reduction, Sample};
 use crate::cpu_kernel;

@@ -1,8 +1,8 @@
 //! Products of strided matrices: what `linear` and `matmul` have in common. Bindings and entry points are in
 //! `shaders/shared/product.wgsl`.
 
-use super::conv2d::sum_rows;
 use super::gemm_tile::{Tile, slabs};
+use super::matrix::sum_rows;
 use crate::graph::{Gemm, Host, Lower, Real, Slot};
 
 /// `c[i, j] = sum over k of a[i, k] b[k, j]`, with `c` row-major and the factors strided.

@@ -1,8 +1,8 @@
 //! CPU kernels of the norms over sets of one sample. Sums run along pixels for each channel first, as neighbouring
 //! channels are neighbours in memory, and then over the channels of a group.
 
-use super::conv2d::sum_rows;
 use super::matrix::column_statistics;
+use super::matrix::sum_rows;
 use super::sample_norm::Sets;
 use super::unary::CHUNK;
 use crate::graph::{Host, Real, View, ViewMut};

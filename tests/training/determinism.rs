@@ -68,7 +68,7 @@ fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     let stop = AtomicBool::new(false);
     let mut watch = Watch { stop_after: Some((step, &stop)), ..Watch::default() };
     let mut trainer = setup.trainer(device);
-    trainer.record_in(run.clone()).unwrap();
+    block_on(trainer.record_in(run.clone())).unwrap();
     let error = block_on(trainer.train(&mut watch, &stop)).unwrap_err();
     assert!(matches!(error, Error::Interrupted { .. }), "{error}");
     drop(trainer);
@@ -78,7 +78,7 @@ fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     assert_eq!((checkpoint.progress.step, passed_over), (watch.losses.len() as u64, None));
     let mut trainer = setup.trainer(device);
     trainer.restore(&checkpoint, &run).unwrap();
-    trainer.record_in(run).unwrap();
+    block_on(trainer.record_in(run)).unwrap();
     watch.stop_after = None;
     let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
     Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
