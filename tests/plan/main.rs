@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use wgrad::gpu::{self, Gpu};
-use wgrad::graph::{Capabilities, Graph, Mode, ParameterGroup};
+use wgrad::graph::{Capabilities, ParameterGroup};
 use wgrad::models::{Model, ModelSpec, built_in};
 use wgrad::ops;
 use wgrad::optim::{Adam, Sgd};
@@ -196,9 +196,4 @@ fn sessions_allocate_what_plans_say() {
         let want = pages + plans.iter().map(of_plan).sum::<u64>();
         assert_eq!(session.device_bytes(), Some(want), "{}", adapter.name);
     }
-}
-
-/// An empty graph to train with.
-fn train_mode() -> Graph {
-    Graph::new(Mode::Train)
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use pollster::block_on;
 use wgrad::cpu;
 use wgrad::gpu::{self, Gpu};
-use wgrad::graph::{Graph, Init, ParameterGroup, Step, TensorDesc, Value};
+use wgrad::graph::{Graph, Init, Mode, ParameterGroup, Step, TensorDesc, Value};
 use wgrad::ops::{Layer, add::Add, gradients, mse::Mse, mul::Mul, relu::Relu, tanh::Tanh};
 use wgrad::optim::Sgd;
 use wgrad::plan::{Command, Data, Optimizer, PageList, Plan, Program};
 use wgrad::selftest::serially;
 
+use super::PORTABLE;
 use super::replay::replay;
-use super::{PORTABLE, train_mode};
 
 /// A graph that ends in the loss and in the gradients of its parameters, and how many copies its plan needs.
 struct Case {
@@ -29,7 +29,7 @@ impl Case {
         copies: usize,
         build: impl Fn(&mut Graph, Value, Value, Value) -> wgrad::Result<Value>,
     ) -> Case {
-        let mut graph = train_mode();
+        let mut graph = Graph::new(Mode::Train);
         let p = graph.parameter("p", SHAPE, Init::Default).unwrap();
         let q = graph.parameter("q", SHAPE, Init::Default).unwrap();
         let [x, target] = ["x", "target"].map(|name| graph.input(name, TensorDesc::f32(SHAPE)));
@@ -139,7 +139,6 @@ const LISTS: [PageList; 5] = [
     PageList::Parameters,
 ];
 
-/// What is in all pages after three steps, from parameters of 0.1, 0.2, ... and inputs alike.
 fn inputs() -> [(&'static str, Vec<f32>); 2] {
     let count = SHAPE[0] * SHAPE[1];
     let x = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();

@@ -37,8 +37,7 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
                 at: format!("the end, for {} {}", dispatch.shader, dispatch.entry),
             });
         };
-        let name = |d: &str, entry: &str| format!("{d}.{entry}");
-        if name(dispatch.shader, dispatch.entry) != name(placed.shader, placed.entry) {
+        if (dispatch.shader, dispatch.entry) != (placed.shader, placed.entry) {
             return Err(Fault::Different { at: label.clone() });
         }
         let content = |slot: Slot| match slot {
@@ -147,7 +146,7 @@ impl Replay<'_> {
             return Err(Fault::Aliased { at: "a copy".to_string(), place: *to });
         }
         let held = self.written.get(&from.memory).into_iter().flatten();
-        let held = held.filter(|(place, _)| place == from).map(|(_, content)| *content).last();
+        let held = held.filter(|(place, _)| place == from).map(|(_, content)| *content).next_back();
         let content = held.ok_or(Fault::Different { at: format!("a copy from {from:?}") })?;
         self.read("a copy", *from, content)?;
         self.write(*to, content);
@@ -230,7 +229,7 @@ impl Replay<'_> {
             Memory::Table(i) => self.plan.tables[i].len() as u64 * 4,
             Memory::Control => Control::WORDS as u64 * 4,
         };
-        if place.offset + place.bytes > size || place.offset % 256 != 0 || place.bytes == 0 {
+        if place.offset + place.bytes > size || !place.offset.is_multiple_of(256) || place.bytes == 0 {
             return Err(Fault::OutOfBounds { at: at.to_string(), place });
         }
         Ok(())
