@@ -41,7 +41,7 @@ fn the_batch_size_does_not_change_an_evaluation() {
     let split = setup.data.test.subset(&(0..90).collect::<Vec<u32>>()).unwrap();
     for device in devices() {
         let whole = evaluate(&setup, &device, &weights, &split, 90);
-        let largest = whole.logits.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let largest = whole.logits.iter().map(|x| x.abs()).max_by(f32::total_cmp).unwrap();
         assert_eq!(whole.logits.len(), 900);
         assert_eq!(whole.confusion.iter().flatten().sum::<u64>(), 90);
         for batch in [7, 64, 100] {
