@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::average::{Average, AveragePool, Boxes, Side};
+use super::shared::average::{Average, AveragePool, Boxes, Side};
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Value};

@@ -1,6 +1,6 @@
 //! `torch.add`: a + b, broadcast; residual connections, and the sum of gradients.
 
-use super::binary::{Binary, Combine};
+use super::shared::binary::{Binary, Combine};
 use super::{Draw, Operator, Sample};
 use crate::error::Result;
 use crate::graph::{Backward, Real, Value};

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::average::{Average, AveragePool, Boxes, Side};
-use super::pool::Pool;
+use super::shared::average::{Average, AveragePool, Boxes, Side};
+use super::shared::pool::Pool;
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{DispatchBuilder, Graph, Value};

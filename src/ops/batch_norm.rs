@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::Matrix;
+use super::shared::matrix::Matrix;
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;

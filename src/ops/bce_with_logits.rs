@@ -1,7 +1,7 @@
 //! `torch.nn.functional.binary_cross_entropy_with_logits`: the log-likelihood of independent yes-or-no targets.
 
-use super::pointwise_loss::{LossFunction, PointwiseLoss, samples};
-use super::unary::sigmoid;
+use super::shared::pointwise_loss::{LossFunction, PointwiseLoss, samples};
+use super::shared::unary::sigmoid;
 use super::{Draw, Operator};
 use crate::graph::Real;
 

@@ -1,6 +1,6 @@
 //! `torch.cat(inputs, dim=1)`: tensors side by side along their channels.
 
-use super::unary::CHUNK;
+use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;

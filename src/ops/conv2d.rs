@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gemm_tile::{Tile, slabs};
-use super::im2col::Dims;
-use super::matrix::sum_rows;
+use super::shared::gemm_tile::{Tile, slabs};
+use super::shared::im2col::Dims;
+use super::shared::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
 use crate::graph::{
@@ -471,7 +471,7 @@ fn samples() -> Vec<Sample> {
         case("asymmetric", [2, 2, 9, 7], Conv2d::new(3, [3, 2]).stride([2, 1]).padding([0, 2]).dilation([1, 3])),
         case("stride-above-kernel", [1, 2, 8, 9], Conv2d::new(3, 2).stride(3)),
         case("same-even-kernel", [2, 2, 5, 6], Conv2d {
-            padding: Padding::Named(super::window::Same::Same),
+            padding: Padding::Named(super::shared::window::Same::Same),
             ..Conv2d::new(3, [4, 2]).dilation([1, 2])
         }),
         case("groups", [2, 6, 5, 4], Conv2d::new(9, 3).groups(3).padding(1)),

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::sum_rows;
-use super::unary::CHUNK;
+use super::shared::matrix::sum_rows;
+use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Reduction, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mask::{Dropping, Sizes, build, sample};
+use super::shared::mask::{Dropping, Sizes, build, sample};
 use super::{Layer, Operator, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Value};

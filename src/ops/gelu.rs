@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use serde::{Deserialize, Serialize};
 
-use super::unary::{self, Activation, build, sample, sech_squared};
+use super::shared::unary::{self, Activation, build, sample, sech_squared};
 use super::{Layer, Operator, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Real, Value};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sample_norm::{Forward, SampleNorm, Sets, build};
+use super::shared::sample_norm::{Forward, SampleNorm, Sets, build};
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Value};

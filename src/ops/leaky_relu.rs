@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::unary::{self, Activation, build, sample};
+use super::shared::unary::{self, Activation, build, sample};
 use super::{Layer, Operator, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Real, Value};

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::sum_rows;
-use super::gemm_tile::{Tile, slabs};
-use super::product::{Partials, Product};
+use super::shared::matrix::sum_rows;
+use super::shared::gemm_tile::{Tile, slabs};
+use super::shared::product::{Partials, Product};
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;

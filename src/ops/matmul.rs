@@ -1,6 +1,6 @@
 //! `torch.matmul` of two matrices.
 
-use super::product::Product;
+use super::shared::product::Product;
 use super::{Draw, Operator, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pool::{Pool, Tap};
+use super::shared::pool::{Pool, Tap};
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;

@@ -1,33 +1,18 @@
 //! The operators: one file each, with its struct, shape rule, gradient rule, dispatches, CPU kernel and samples; and
 //! the registry from which tests, documentation and `wgrad selftest` are derived.
 
-mod average;
-mod binary;
-mod gemm_tile;
-mod im2col;
-mod layer;
-mod mask;
-mod matrix;
-mod pointwise_loss;
-mod pool;
-mod product;
-mod reduction;
-mod sample;
-mod sample_norm;
-mod sample_norm_host;
-mod unary;
-mod window;
+mod shared;
 
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
-pub(crate) use layer::unknown_argument;
-pub use layer::{Layer, LayerParser, parse_layer};
-pub use reduction::Reduction;
-pub use sample::{Draw, Sample, SampleInput};
-pub use window::{Padding, Pair, Window};
+pub(crate) use shared::layer::unknown_argument;
+pub use shared::layer::{Layer, LayerParser, parse_layer};
+pub use shared::reduction::Reduction;
+pub use shared::sample::{Draw, Sample, SampleInput};
+pub use shared::window::{Padding, Pair, Window};
 
 /// A shader file and the shared snippets that are appended to it.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! `torch.nn.functional.mse_loss`: the squared difference of input and target.
 
-use super::pointwise_loss::{LossFunction, PointwiseLoss, samples};
+use super::shared::pointwise_loss::{LossFunction, PointwiseLoss, samples};
 use super::{Draw, Operator};
 use crate::graph::Real;
 

@@ -1,6 +1,6 @@
 //! `torch.mul`: a b, broadcast; channel scaling.
 
-use super::binary::{Binary, Combine};
+use super::shared::binary::{Binary, Combine};
 use super::{Operator, add};
 use crate::error::Result;
 use crate::graph::{Backward, Real, Value};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::unary::{Activation, build, samples};
+use super::shared::unary::{Activation, build, samples};
 use super::{Layer, Operator, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Real, Value};

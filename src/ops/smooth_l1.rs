@@ -1,6 +1,6 @@
 //! `torch.nn.functional.smooth_l1_loss`: a parabola for small differences of input and target, straight beyond.
 
-use super::pointwise_loss::{LossFunction, PointwiseLoss, samples};
+use super::shared::pointwise_loss::{LossFunction, PointwiseLoss, samples};
 use super::{Draw, Operator, Reduction, Sample};
 use crate::graph::Real;
 

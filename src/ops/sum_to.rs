@@ -1,6 +1,6 @@
 //! `torch.Tensor.sum_to_size`: sums a tensor to a smaller shape that broadcasts to it; the gradient of broadcasting.
 
-use super::binary::{broadcast_shape, broadcast_strides, coordinates, offset, physical_extents};
+use super::shared::binary::{broadcast_shape, broadcast_strides, coordinates, offset, physical_extents};
 use super::{Draw, Operator, Sample};
 use crate::error::Result;
 use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};

@@ -9,7 +9,7 @@ use crate::graph::{Host, Real, View, ViewMut};
 
 impl Sets {
     /// `(input[, weight[, bias]]) -> output, mean, invstd`
-    pub(super) fn forward<T: Real>(
+    pub(crate) fn forward<T: Real>(
         &self,
         host: &dyn Host<T>,
         eps: T,
@@ -53,7 +53,7 @@ impl Sets {
     }
 
     /// `(grad_output, input, mean, invstd[, weight]) -> grad_input`
-    pub(super) fn grad_input<T: Real>(&self, host: &dyn Host<T>, inputs: &[View<T>], grad_input: &mut [T]) {
+    pub(crate) fn grad_input<T: Real>(&self, host: &dyn Host<T>, inputs: &[View<T>], grad_input: &mut [T]) {
         let [grad, input, mean, invstd] = [0, 1, 2, 3].map(|i| inputs[i].real);
         let (channels, groups) = (self.channels, self.groups);
         let weight = self.parameter_rows(inputs.get(4), T::one());
@@ -84,7 +84,7 @@ impl Sets {
     }
 
     /// `(grad_output, input, mean, invstd) -> grad_weight, grad_bias`
-    pub(super) fn grad_parameters<T: Real>(
+    pub(crate) fn grad_parameters<T: Real>(
         &self,
         host: &dyn Host<T>,
         inputs: &[View<T>],

@@ -7,7 +7,7 @@ use crate::graph::{Gemm, Host, Lower, Real, Slot};
 
 /// `c[i, j] = sum over k of a[i, k] b[k, j]`, with `c` row-major and the factors strided.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Product {
+pub(crate) struct Product {
     /// Rows of `a` and `c`.
     pub m: usize,
     /// Columns of `b` and `c`.
@@ -22,18 +22,18 @@ pub(super) struct Product {
 
 impl Product {
     /// `a [m, k] b [k, n]`, each possibly stored transposed.
-    pub(super) fn new([m, k, n]: [usize; 3], a_transposed: bool, b_transposed: bool) -> Product {
+    pub(crate) fn new([m, k, n]: [usize; 3], a_transposed: bool, b_transposed: bool) -> Product {
         let strides = |rows, columns, transposed| if transposed { [1, rows] } else { [columns, 1] };
         Product { m, n, k, a: strides(m, k, a_transposed), b: strides(k, n, b_transposed) }
     }
 
     /// Floating-point operations.
-    pub(super) fn flops(&self) -> u64 {
+    pub(crate) fn flops(&self) -> u64 {
         2 * (self.m * self.n * self.k) as u64
     }
 
     /// Adds the dispatches of `Output(0) = a b + bias`, through the shader `stem`.
-    pub(super) fn lower(
+    pub(crate) fn lower(
         &self,
         lower: &mut Lower<'_>,
         stem: &'static str,
@@ -63,7 +63,7 @@ impl Product {
     }
 
     /// `c = a b` on the host: rows in parallel, or slabs of a long sum if there are few rows.
-    pub(super) fn eval<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: &[T], c: &mut [T]) {
+    pub(crate) fn eval<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: &[T], c: &mut [T]) {
         /// Multiply-adds below which another thread does not pay.
         const WORK: usize = 1 << 19;
         /// Rows below which a product is busy with packing `b`: on one thread 64 x 3136 by 3136 x 128 took 4.2 ms in
@@ -99,7 +99,7 @@ impl Product {
 }
 
 /// Partial results of a sum that was split: `slabs` arrays of `count` elements.
-pub(super) struct Partials {
+pub(crate) struct Partials {
     /// Where they are.
     pub slot: Slot,
     /// How many.
@@ -112,7 +112,7 @@ pub(super) struct Partials {
 
 impl Partials {
     /// Adds the dispatch of `Output(0) = sum over slabs`, plus a bias for each of `n` columns.
-    pub(super) fn reduce(&self, lower: &mut Lower<'_>, stem: &'static str, bias: Option<(Slot, usize)>) {
+    pub(crate) fn reduce(&self, lower: &mut Lower<'_>, stem: &'static str, bias: Option<(Slot, usize)>) {
         let (slot, n) = bias.unwrap_or((self.slot, self.count));
         let dispatch = lower
             .dispatch(stem, "reduce_slabs")

@@ -6,8 +6,8 @@
 //! unit's number in the logical batch, so the backward pass, another device, other micro-batches and a resumed run
 //! draw it again.
 
+use super::super::{Draw, Sample};
 use super::unary::CHUNK;
-use super::{Draw, Sample};
 use crate::cpu_kernel;
 use crate::error::{Error, Result};
 use crate::graph::{
@@ -153,7 +153,7 @@ fn uniform([a, b, c]: [u32; 3], unit: u32) -> f32 {
 }
 
 /// Applies a dropout in the graph's scope; in evaluation, and with p = 0, the output is the input itself.
-pub(super) fn build<D: Dropping>(dropping: &D, graph: &mut Graph, input: Value) -> Result<Value> {
+pub(crate) fn build<D: Dropping>(dropping: &D, graph: &mut Graph, input: Value) -> Result<Value> {
     let p = dropping.p();
     if !(0.0..=1.0).contains(&p) {
         return Err(Error::Model(format!("has a {} with p = {p}; p must be between 0 and 1", D::NAME)));
@@ -165,7 +165,7 @@ pub(super) fn build<D: Dropping>(dropping: &D, graph: &mut Graph, input: Value) 
 }
 
 /// A sample of a dropout.
-pub(super) fn sample<D: Dropping>(id: &str, shape: &[usize], dropping: D) -> Sample {
+pub(crate) fn sample<D: Dropping>(id: &str, shape: &[usize], dropping: D) -> Sample {
     Sample::new(format!("{}/{id}", D::NAME), vec![(shape.to_vec(), Draw::Normal)], move |graph, values| {
         Ok(vec![build(&dropping, graph, values[0])?])
     })

@@ -1,33 +1,33 @@
 //! im2col on the CPU: the pixels under each tap of each window as the rows of a matrix, so that a convolution is a
 //! product of matrices. On the GPU the same is index arithmetic (`shaders/conv2d.wgsl`).
 
-use super::conv2d::Convolution;
-use super::{Pair, Window};
+use super::super::conv2d::Convolution;
+use super::super::{Pair, Window};
 use crate::graph::{Host, Real};
 use crate::tensor::Shape;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dims {
-    pub(super) n: usize,
-    pub(super) c: usize,
-    pub(super) h: usize,
-    pub(super) w: usize,
-    pub(super) k: usize,
-    pub(super) p: usize,
-    pub(super) q: usize,
-    pub(super) groups: usize,
-    pub(super) window: Window,
+pub(crate) struct Dims {
+    pub(crate) n: usize,
+    pub(crate) c: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) k: usize,
+    pub(crate) p: usize,
+    pub(crate) q: usize,
+    pub(crate) groups: usize,
+    pub(crate) window: Window,
 }
 
 impl Dims {
-    pub(super) fn new(convolution: &Convolution, input: &Shape, weight: &Shape) -> Dims {
+    pub(crate) fn new(convolution: &Convolution, input: &Shape, weight: &Shape) -> Dims {
         let [n, c, h, w] = input.as_4d().expect("the shape rule has checked the rank");
         let [p, q] = convolution.window.output(h, w).expect("the shape rule has checked the window");
         Dims { n, c, h, w, k: weight[0], p, q, groups: convolution.groups, window: convolution.window }
     }
 
-    pub(super) fn uniforms(&self) -> [(&'static str, usize); 16] {
+    pub(crate) fn uniforms(&self) -> [(&'static str, usize); 16] {
         let Window { kernel, stride, padding, dilation, .. } = self.window;
         [
             ("n", self.n),
@@ -50,27 +50,27 @@ impl Dims {
     }
 
     /// Elements of one input image.
-    pub(super) fn image(&self) -> usize {
+    pub(crate) fn image(&self) -> usize {
         self.h * self.w * self.c
     }
 
     /// Filters of a group.
-    pub(super) fn filters(&self) -> usize {
+    pub(crate) fn filters(&self) -> usize {
         self.k / self.groups
     }
 
     /// Elements of one filter: R S C/groups, the depth of the GEMM.
-    pub(super) fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.window.kernel.h * self.window.kernel.w * self.c / self.groups
     }
 
     /// Images that make up one matrix of columns: enough rows to keep the GEMM busy, by shape only.
-    pub(super) fn images_per_chunk(&self) -> usize {
+    pub(crate) fn images_per_chunk(&self) -> usize {
         (512 / (self.p * self.q)).clamp(1, self.n.div_ceil(4).max(1))
     }
 
     /// Calls `work` with the im2col matrix of `count` images, rows N P Q, columns R S C/groups, and its row stride.
-    pub(super) fn with_columns<T: Real>(
+    pub(crate) fn with_columns<T: Real>(
         &self,
         host: &dyn Host<T>,
         images: &[T],
@@ -106,7 +106,7 @@ impl Dims {
         });
     }
 
-    pub(super) fn col2im<T: Real>(&self, columns: &[T], group: usize, image: &mut [T]) {
+    pub(crate) fn col2im<T: Real>(&self, columns: &[T], group: usize, image: &mut [T]) {
         let channels = self.c / self.groups;
         let mut sources = columns.chunks_exact(channels);
         self.for_each_tap(|target| {

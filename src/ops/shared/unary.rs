@@ -5,12 +5,12 @@ use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
 
-use super::fill::Fill;
-use super::mul::Mul;
-use super::{Draw, Sample};
+use super::super::fill::Fill;
+use super::super::mul::Mul;
+use super::super::{Draw, Sample};
 
 /// Elements of a parallel piece of elementwise work.
-pub(super) const CHUNK: usize = 16_384;
+pub(crate) const CHUNK: usize = 16_384;
 
 /// An elementwise activation.
 pub trait Activation: Clone + std::fmt::Debug + Send + Sync + 'static {
@@ -119,19 +119,19 @@ impl<A: Activation> UnaryGrad<A> {
 }
 
 /// Applies an activation in the graph's scope.
-pub(super) fn build<A: Activation>(activation: &A, graph: &mut Graph, input: Value) -> Result<Value> {
+pub(crate) fn build<A: Activation>(activation: &A, graph: &mut Graph, input: Value) -> Result<Value> {
     graph.apply1(Unary(activation.clone()), &[input])
 }
 
 /// 1 / (1 + exp(-x)), from an exponential that cannot overflow; 1 - sigmoid(x) is sigmoid(-x).
-pub(super) fn sigmoid<T: Real>(x: T) -> T {
+pub(crate) fn sigmoid<T: Real>(x: T) -> T {
     let e = (-x.abs()).exp();
     let numerator = if x >= T::zero() { T::one() } else { e };
     numerator / (T::one() + e)
 }
 
 /// 1 - tanh(x)^2, without cancellation.
-pub(super) fn sech_squared<T: Real>(x: T) -> T {
+pub(crate) fn sech_squared<T: Real>(x: T) -> T {
     let e = (T::of(-2.0) * x.abs()).exp();
     let sum = T::one() + e;
     T::of(4.0) * e / (sum * sum)
@@ -139,7 +139,7 @@ pub(super) fn sech_squared<T: Real>(x: T) -> T {
 
 /// Samples of an activation: an image batch, one element, a matrix, and a row that reaches to where an exponential
 /// overflows.
-pub(super) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
+pub(crate) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
     let case = |id: &str, shape: &[usize]| sample(id, shape, activation.clone());
     let op = Unary(activation.clone());
     let inputs = vec![(vec![2, 65], Draw::Distinct)];
@@ -152,7 +152,7 @@ pub(super) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
 }
 
 /// One sample of an activation, away from kinks.
-pub(super) fn sample<A: Activation>(id: &str, shape: &[usize], activation: A) -> Sample {
+pub(crate) fn sample<A: Activation>(id: &str, shape: &[usize], activation: A) -> Sample {
     let op = Unary(activation);
     Sample::new(format!("{}/{id}", A::NAME), vec![(shape.to_vec(), Draw::Distinct)], move |graph, values| {
         graph.apply(op.clone(), values)

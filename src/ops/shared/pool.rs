@@ -2,13 +2,13 @@
 //!
 //! Letters: input `N C H W`, window `R S`, output `N C P Q`.
 
-use super::{Pair, Window};
+use super::super::{Pair, Window};
 use crate::graph::Real;
 use crate::tensor::Shape;
 
 /// A window and whether one that hangs over the end counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     pub window: Window,
     pub ceil_mode: bool,
 }
@@ -61,7 +61,7 @@ impl Pool {
 
 /// The sizes of one pooling.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dims {
+pub(crate) struct Dims {
     pub c: usize,
     pub h: usize,
     pub w: usize,
@@ -129,7 +129,7 @@ impl Dims {
 
 /// A pixel under a window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tap<T> {
+pub(crate) struct Tap<T> {
     /// r S + s
     pub number: T,
     /// Where its channels begin in the image, from some first pixel on.

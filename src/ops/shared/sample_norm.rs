@@ -41,17 +41,17 @@ pub struct Sets {
 
 impl Sets {
     /// Number of sets.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.samples * self.groups
     }
 
     /// Elements of a set.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pixels * self.channels / self.groups
     }
 
     /// The matrix over whose rows the gradients of weight and bias are sums: a column for each parameter.
-    pub(super) fn matrix(&self) -> Matrix {
+    pub(crate) fn matrix(&self) -> Matrix {
         let columns = self.parameters.numel();
         Matrix::new(self.samples * self.pixels * self.channels / columns, columns)
     }
@@ -68,7 +68,7 @@ impl Sets {
 }
 
 /// Applies a norm in the graph's scope, with new parameters.
-pub(super) fn build<N: SampleNorm>(norm: &N, graph: &mut Graph, input: Value) -> Result<Value> {
+pub(crate) fn build<N: SampleNorm>(norm: &N, graph: &mut Graph, input: Value) -> Result<Value> {
     let mut inputs = vec![input];
     if let Ok(sets) = norm.sets(graph.shape(input)) {
         let [weight, bias] = norm.affine();

@@ -5,7 +5,7 @@ use crate::graph::{Host, Real};
 
 /// A row-major matrix whose columns are summed in slabs of rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Matrix {
+pub(crate) struct Matrix {
     pub rows: usize,
     pub columns: usize,
     /// How many slabs.
@@ -16,7 +16,7 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// With slabs that follow from the shape only, so that results are reproducible.
-    pub(super) fn new(rows: usize, columns: usize) -> Matrix {
+    pub(crate) fn new(rows: usize, columns: usize) -> Matrix {
         // Estimates, not measured on a large GPU: 2^15 invocations fill one; slabs longer than 512 lose digits, slabs
         // shorter than 16 are mostly overhead.
         let wanted = ((1 << 15) / columns).clamp(1, 1024);
@@ -25,12 +25,12 @@ impl Matrix {
     }
 
     /// The fields as the shaders' `params` have them.
-    pub(super) fn uniforms(&self) -> [(&'static str, usize); 4] {
+    pub(crate) fn uniforms(&self) -> [(&'static str, usize); 4] {
         [("rows", self.rows), ("columns", self.columns), ("slabs", self.slabs), ("slab_len", self.slab_len)]
     }
 
     /// Calls `work` with the first element and the elements of each group of rows, in parallel.
-    pub(super) fn for_each_row<T: Real>(
+    pub(crate) fn for_each_row<T: Real>(
         &self,
         host: &dyn Host<T>,
         data: &mut [T],
@@ -48,7 +48,7 @@ impl Matrix {
 
     /// Writes each column's mean and returns its sum of squared deviations, merged from those of the slabs as the
     /// shader does it.
-    pub(super) fn statistics<T: Real>(&self, host: &dyn Host<T>, input: &[T], mean: &mut [T]) -> Vec<T> {
+    pub(crate) fn statistics<T: Real>(&self, host: &dyn Host<T>, input: &[T], mean: &mut [T]) -> Vec<T> {
         let columns = self.columns;
         let mut partials = vec![T::zero(); self.slabs * 2 * columns];
         host.for_each_chunk(&mut partials, 2 * columns, &|slab, partial| {
@@ -85,7 +85,7 @@ impl Matrix {
     }
 
     /// Sums over the rows: of `grad`, then of `grad (input - mean)`.
-    pub(super) fn sums<T: Real>(&self, host: &dyn Host<T>, grad: &[T], input: &[T], mean: &[T]) -> Vec<T> {
+    pub(crate) fn sums<T: Real>(&self, host: &dyn Host<T>, grad: &[T], input: &[T], mean: &[T]) -> Vec<T> {
         let columns = self.columns;
         let mut partials = vec![T::zero(); self.slabs * 2 * columns];
         host.for_each_chunk(&mut partials, 2 * columns, &|slab, partial| {
@@ -107,7 +107,7 @@ impl Matrix {
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
-pub(super) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &mut [T]) {
+pub(crate) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &mut [T]) {
     let columns = means.len();
     let count = T::of((rows.len() / columns) as f64);
     let pivot = &rows[..columns];
@@ -129,7 +129,7 @@ pub(super) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &
 }
 
 /// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
-pub(super) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
+pub(crate) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
     const BLOCK: usize = 128;
     if data.len() <= BLOCK * columns {
         out.fill(T::zero());

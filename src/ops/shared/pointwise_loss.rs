@@ -2,9 +2,9 @@
 //! names the function and its derivatives, in Rust and in WGSL (`loss`, `derivative`, `target_derivative`); bindings and
 //! entry points are in `shaders/shared/pointwise_loss.wgsl`.
 
+use super::super::{Draw, Reduction, Sample};
 use super::matrix::sum_rows;
 use super::unary::CHUNK;
-use super::{Draw, Reduction, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{
@@ -262,7 +262,7 @@ impl<F: LossFunction> PointwiseLossGrad<F> {
 }
 
 /// Samples of a loss function with these arguments, for targets drawn in this way.
-pub(super) fn samples<F: LossFunction>(function: F, target: Draw) -> Vec<Sample> {
+pub(crate) fn samples<F: LossFunction>(function: F, target: Draw) -> Vec<Sample> {
     let case = |id: &str, shape: &[usize], weight: Option<usize>, reduction: Reduction| {
         let op = PointwiseLoss { function: function.clone(), reduction };
         let mut inputs = vec![(shape.to_vec(), Draw::Normal), (shape.to_vec(), target)];

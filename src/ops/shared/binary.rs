@@ -39,7 +39,7 @@ impl<C: Combine> Op for Binary<C> {
             let shape = b.desc(b.input(i)).shape;
             summed.push(match grad {
                 Some(grad) if b.desc(grad).shape != shape => {
-                    Some(b.apply1(super::sum_to::SumTo { shape }, &[grad])?)
+                    Some(b.apply1(super::super::sum_to::SumTo { shape }, &[grad])?)
                 }
                 other => other,
             });
@@ -95,7 +95,7 @@ impl<C: Combine> Binary<C> {
 }
 
 /// The shape of two tensors broadcast against each other (aligned at the last dimension; 1 stretches).
-pub(super) fn broadcast_shape(a: &Shape, b: &Shape) -> Result<Shape, String> {
+pub(crate) fn broadcast_shape(a: &Shape, b: &Shape) -> Result<Shape, String> {
     let rank = a.len().max(b.len());
     if rank > 4 {
         return Err(format!("takes at most 4 dimensions, the inputs are {a} and {b}"));
@@ -118,12 +118,12 @@ fn physical_order(rank: usize) -> [Option<usize>; 4] {
 }
 
 /// Sizes of four dimensions in physical order, outermost first.
-pub(super) fn physical_extents(shape: &Shape) -> [usize; 4] {
+pub(crate) fn physical_extents(shape: &Shape) -> [usize; 4] {
     physical_order(shape.len()).map(|dim| dim.map_or(1, |dim| shape[dim]))
 }
 
 /// Strides with which `small`, broadcast to `large`, is walked in `large`'s physical order.
-pub(super) fn broadcast_strides(small: &Shape, large: &Shape) -> [usize; 4] {
+pub(crate) fn broadcast_strides(small: &Shape, large: &Shape) -> [usize; 4] {
     let layout = Layout::of(small);
     physical_order(large.len()).map(|dim| {
         let own = dim.and_then(|dim| (dim + small.len()).checked_sub(large.len()));
@@ -132,12 +132,12 @@ pub(super) fn broadcast_strides(small: &Shape, large: &Shape) -> [usize; 4] {
 }
 
 /// The four coordinates of the `i`-th element.
-pub(super) fn coordinates(i: usize, extents: [usize; 4]) -> [usize; 4] {
+pub(crate) fn coordinates(i: usize, extents: [usize; 4]) -> [usize; 4] {
     let [_, e1, e2, e3] = extents;
     [i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3]
 }
 
 /// The element at these coordinates.
-pub(super) fn offset(at: [usize; 4], strides: [usize; 4]) -> usize {
+pub(crate) fn offset(at: [usize; 4], strides: [usize; 4]) -> usize {
     at.iter().zip(strides).map(|(at, stride)| at * stride).sum()
 }

@@ -1,0 +1,19 @@
+//! What operators have in common: samples and layers as the registry knows them, geometry of windows and tiles, and the
+//! cores of families whose members differ in a formula.
+
+pub(crate) mod average;
+pub(crate) mod binary;
+pub(crate) mod gemm_tile;
+pub(crate) mod im2col;
+pub(crate) mod layer;
+pub(crate) mod mask;
+pub(crate) mod matrix;
+pub(crate) mod pointwise_loss;
+pub(crate) mod pool;
+pub(crate) mod product;
+pub(crate) mod reduction;
+pub(crate) mod sample;
+pub(crate) mod sample_norm;
+pub(crate) mod sample_norm_host;
+pub(crate) mod unary;
+pub(crate) mod window;
