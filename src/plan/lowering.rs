@@ -197,6 +197,12 @@ fn check_limits(plan: &Plan, capabilities: &Capabilities) -> Result<()> {
     let limit = capabilities.max_storage_binding.min(capabilities.max_buffer);
     for command in &plan.commands {
         let Command::Dispatch { label, dispatch } = command else { continue };
+        if let Some(count) = dispatch.workgroups.iter().find(|count| **count > capabilities.max_workgroups) {
+            return Err(Error::OutOfMemory {
+                device: format!("(which runs at most {} workgroups in a row)", capabilities.max_workgroups),
+                what: format!("the {count} workgroups of {label}"),
+            });
+        }
         if let Some(large) = dispatch.bindings.iter().find(|binding| binding.buffer.bytes > limit) {
             return Err(Error::OutOfMemory {
                 device: format!("(which binds at most {} MiB at once)", limit >> 20),

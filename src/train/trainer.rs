@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use super::session::Session;
 use super::weights::{self, Tensors};
 use crate::data::{Batch, Dataset, End, Loader, LoaderOptions, Normalization, Order, Position};
 use crate::error::{Error, Result};
-use crate::graph::{Step, Update};
+use crate::graph::{NodeKind, Step, Update};
 use crate::models::Model;
 use crate::optim::Schedule;
 use crate::plan::{Data, PageList, Program, StepReport};
@@ -293,8 +294,10 @@ impl<'d> Trainer<'d> {
         let mut tensors = weights::from_pages(&self.program.pages.parameters, &parameters);
         tensors.extend(weights::from_pages(&self.program.pages.statistics, &statistics));
         // In the graph's order, which is PyTorch's: a layer's statistics follow its parameters.
-        let order = self.initial();
-        tensors.sort_by_key(|name, _| order.get_index_of(name));
+        let nodes = self.program.graphs[TRAIN].nodes().iter().enumerate();
+        let stored = nodes.filter(|(_, node)| !matches!(node.kind, NodeKind::Op(_)));
+        let order: HashMap<&str, usize> = stored.map(|(index, node)| (node.name.as_str(), index)).collect();
+        tensors.sort_by_key(|name, _| order.get(name.as_str()).copied());
         Ok(tensors)
     }
 
