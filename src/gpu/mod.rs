@@ -4,6 +4,8 @@
 
 mod device;
 mod pipelines;
+mod prepared;
+mod profile;
 mod readback;
 mod reflect;
 mod session;

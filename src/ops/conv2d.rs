@@ -5,12 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::gemm_tile::{Tile, slabs};
+use super::shared::convolution_host;
 use super::shared::im2col::Dims;
 use super::shared::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
 use crate::graph::{
-    Backward, Context, Gemm, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+    Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
 };
 use crate::tensor::Shape;
 use crate::cpu_kernel;
@@ -226,41 +227,14 @@ impl Op for Convolution {
         2 * outputs[0].numel() as u64 * inputs[1].shape[1..].iter().product::<usize>() as u64
     }
 
-    cpu_kernel!(forward);
+    cpu_kernel!(eval);
 }
 
 impl Convolution {
-    fn forward<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let dims = Dims::new(self, inputs[0].shape(), inputs[1].shape());
-        let (input, weight) = (inputs[0].real, inputs[1].real);
         let bias = inputs.get(2).map(|bias| bias.real);
-        let (rows, images) = (dims.p * dims.q, dims.images_per_chunk());
-        let image = rows * dims.k;
-        context.host.for_each_chunk(outputs[0].real, images * image, &|chunk, output| {
-            let input = &input[chunk * images * dims.image()..];
-            let count = output.len() / image;
-            for group in 0..self.groups {
-                dims.with_columns(context.host, input, count, group, &mut |columns, stride| {
-                    context.host.gemm(Gemm {
-                        m: count * rows,
-                        n: dims.filters(),
-                        k: dims.taps(),
-                        a: columns,
-                        a_strides: [stride, 1],
-                        b: &weight[group * dims.filters() * dims.taps()..],
-                        b_strides: [1, dims.taps()],
-                        c: &mut output[group * dims.filters()..],
-                        c_strides: [dims.k, 1],
-                        accumulate: false,
-                    });
-                });
-            }
-            if let Some(bias) = bias {
-                for row in output.chunks_exact_mut(dims.k) {
-                    row.iter_mut().zip(bias).for_each(|(out, b)| *out += *b);
-                }
-            }
-        });
+        convolution_host::forward(&dims, context.host, inputs[0].real, inputs[1].real, bias, outputs[0].real);
     }
 }
 
@@ -373,73 +347,15 @@ impl ConvolutionGrad {
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        match self.pass {
-            Pass::Input => self.grad_input(context, inputs, outputs),
-            Pass::Weight => self.grad_weight(context, inputs, outputs),
-            Pass::Bias => {
-                let k = self.shape.numel();
-                sum_rows(context.host, inputs[0].real, k, outputs[0].real);
-            }
+        let (host, grad, output) = (context.host, inputs[0].real, &mut *outputs[0].real);
+        if self.pass == Pass::Bias {
+            return sum_rows(host, grad, self.shape.numel(), output);
         }
-    }
-
-    fn grad_input<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let dims = self.dims(&[inputs[0].shape(), inputs[1].shape()]);
-        let (grad, weight) = (inputs[0].real, inputs[1].real);
-        let (rows, taps, filters) = (dims.p * dims.q, dims.taps(), dims.filters());
-        context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, grad_input| {
-            grad_input.fill(T::zero());
-            context.host.with_scratch(rows * taps, &mut |columns| {
-                for group in 0..dims.groups {
-                    context.host.gemm(Gemm {
-                        m: rows,
-                        n: taps,
-                        k: filters,
-                        a: &grad[n * rows * dims.k + group * filters..],
-                        a_strides: [dims.k, 1],
-                        b: &weight[group * filters * taps..],
-                        b_strides: [taps, 1],
-                        c: columns,
-                        c_strides: [taps, 1],
-                        accumulate: false,
-                    });
-                    dims.col2im(columns, group, grad_input);
-                }
-            });
-        });
-    }
-
-    fn grad_weight<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        let dims = self.dims(&[inputs[0].shape(), inputs[1].shape()]);
-        let (grad, input) = (inputs[0].real, inputs[1].real);
-        let (rows, taps, filters) = (dims.p * dims.q, dims.taps(), dims.filters());
-        let images = dims.images_per_chunk();
-        let per_slab = dims.n.div_ceil(16).max(images);
-        let slabs = dims.n.div_ceil(per_slab);
-        let mut partials = vec![T::zero(); slabs * self.shape.numel()];
-        context.host.for_each_chunk(&mut partials, self.shape.numel(), &|slab, partial| {
-            let last = ((slab + 1) * per_slab).min(dims.n);
-            for first in (slab * per_slab..last).step_by(images) {
-                let count = images.min(last - first);
-                for group in 0..dims.groups {
-                    dims.with_columns(context.host, &input[first * dims.image()..], count, group, &mut |columns, stride| {
-                        context.host.gemm(Gemm {
-                            m: filters,
-                            n: taps,
-                            k: count * rows,
-                            a: &grad[first * rows * dims.k + group * filters..],
-                            a_strides: [1, dims.k],
-                            b: columns,
-                            b_strides: [stride, 1],
-                            c: &mut partial[group * filters * taps..],
-                            c_strides: [taps, 1],
-                            accumulate: true,
-                        });
-                    });
-                }
-            }
-        });
-        sum_rows(context.host, &partials, self.shape.numel(), outputs[0].real);
+        match self.pass {
+            Pass::Input => convolution_host::grad_input(&dims, host, grad, inputs[1].real, output),
+            _ => convolution_host::grad_weight(&dims, host, grad, inputs[1].real, output),
+        }
     }
 }
 
