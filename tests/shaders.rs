@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use naga::back::{hlsl, msl, spv};
 use wgrad::gpu::Reflection;
-use wgrad::graph::{Capabilities, Dispatch, Scalar};
+use wgrad::graph::{Capabilities, Dispatch, Variant};
 use wgrad::optim::{Adam, Sgd};
 use wgrad::plan::{self, Command, Plan, Program};
 use wgrad::selftest::Case;
 use wgrad::{graph, ops};
-
-type Variant = (&'static str, Vec<(&'static str, Scalar)>);
 
 /// All dispatches of all samples and of a training step with each optimizer.
 fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
@@ -56,7 +54,7 @@ fn bindings_uniforms_and_limits_agree() {
     let mut failures = BTreeSet::new();
     let mut seen = BTreeSet::new();
     for (label, dispatch) in dispatches() {
-        let text = plan::shader_text(dispatch.shader, &dispatch.constants);
+        let text = plan::shader_text(dispatch.shader, &dispatch.variant);
         let reflection =
             Reflection::new(&text).unwrap_or_else(|error| panic!("{}: {error}", dispatch.shader));
         let Some(entry) = reflection.entry_point(dispatch.entry) else {
@@ -88,8 +86,8 @@ fn bindings_uniforms_and_limits_agree() {
         seen.insert((dispatch.shader, dispatch.entry));
     }
     for (stem, _) in plan::shaders() {
-        let constants = constants_of(stem);
-        let module = Reflection::new(&plan::shader_text(stem, &constants)).expect("validated above").module;
+        let variant = variant_of(stem);
+        let module = Reflection::new(&plan::shader_text(stem, &variant)).expect("validated above").module;
         for entry in module
             .entry_points
             .iter()
@@ -106,14 +104,14 @@ fn workgroup_bytes(module: &naga::Module) -> u32 {
     variables.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx())).sum()
 }
 
-fn constants_of(stem: &str) -> Vec<(&'static str, Scalar)> {
-    variants().into_iter().find(|(name, _)| *name == stem).map(|(_, constants)| constants).unwrap_or_default()
+fn variant_of(stem: &str) -> Variant {
+    variants().into_iter().find(|(name, _)| *name == stem).map(|(_, variant)| variant).unwrap_or_default()
 }
 
-fn variants() -> Vec<Variant> {
-    let mut variants: Vec<Variant> = vec![];
+fn variants() -> Vec<(&'static str, Variant)> {
+    let mut variants: Vec<(&'static str, Variant)> = vec![];
     for (_, dispatch) in dispatches() {
-        let variant = (dispatch.shader, dispatch.constants);
+        let variant = (dispatch.shader, dispatch.variant);
         if !variants.contains(&variant) {
             variants.push(variant);
         }
@@ -123,8 +121,8 @@ fn variants() -> Vec<Variant> {
 
 #[test]
 fn shaders_translate_to_spirv_msl_and_hlsl() {
-    for (stem, constants) in variants() {
-        let reflection = Reflection::new(&plan::shader_text(stem, &constants)).expect("valid");
+    for (stem, variant) in variants() {
+        let reflection = Reflection::new(&plan::shader_text(stem, &variant)).expect("valid");
         let (module, info) = (&reflection.module, &reflection.info);
         spv::write_vec(module, info, &spv::Options::default(), None)
             .unwrap_or_else(|e| panic!("{stem} to SPIR-V: {e}"));

@@ -1,6 +1,6 @@
 
 // Appended to the elementwise activations, whose files define activation(x) and derivative(x). It holds their bindings
-// and entry points too, so that nine files are nine formulas.
+// and entry points too, so that nine files are nine formulas. An invocation does four elements.
 
 struct Params {
     count: u32,
@@ -9,9 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_output: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
+@group(0) @binding(2) var<storage, read> grad_output: array<Packed>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn forward(
@@ -19,9 +18,11 @@ fn forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, groups, local);
-    if i < params.count {
-        output[i] = activation(input[i]);
+    let at = 4u * flat_index(group, groups, local);
+    if at < params.count {
+        let x = unpack(input[at / 4u]);
+        let y = vec4<f32>(activation(x.x), activation(x.y), activation(x.z), activation(x.w));
+        store4(at, y, params.count - at);
     }
 }
 
@@ -31,8 +32,11 @@ fn grad_input(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, groups, local);
-    if i < params.count {
-        output[i] = grad_output[i] * derivative(input[i]);
+    let at = 4u * flat_index(group, groups, local);
+    if at < params.count {
+        let x = unpack(input[at / 4u]);
+        let dy = unpack(grad_output[at / 4u]);
+        let slope = vec4<f32>(derivative(x.x), derivative(x.y), derivative(x.z), derivative(x.w));
+        store4(at, dy * slope, params.count - at);
     }
 }

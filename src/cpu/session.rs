@@ -33,6 +33,8 @@ pub trait Element: Real + Default {
         inputs: &[View<'_, Self>],
         outputs: &mut [ViewMut<'_, Self>],
     );
+    /// Rounds what a GPU stores as f16; the f64 reference does not.
+    fn round_to_half(values: &mut [Self]);
     /// Calls the optimizer's rule for this type.
     fn update(update: &dyn crate::graph::Update, page: UpdatePage<'_, Self>);
 }
@@ -45,6 +47,9 @@ impl Element for f32 {
         outputs: &mut [ViewMut<'_, f32>],
     ) {
         op.eval_f32(context, inputs, outputs);
+    }
+    fn round_to_half(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = half::f16::from_f32(*value).to_f32());
     }
     fn update(update: &dyn crate::graph::Update, page: UpdatePage<'_, f32>) {
         update.update_f32(page);
@@ -60,6 +65,7 @@ impl Element for f64 {
     ) {
         op.eval_f64(context, inputs, outputs);
     }
+    fn round_to_half(_: &mut [f64]) {}
     fn update(update: &dyn crate::graph::Update, page: UpdatePage<'_, f64>) {
         update.update_f64(page);
     }
@@ -164,6 +170,9 @@ impl<T: Element> Session<T> {
             .collect();
         let context = Context { host: &self.threads, step, name: &node.name };
         T::eval(op, &context, &inputs, &mut outputs);
+        for output in outputs.iter_mut().filter(|output| output.desc.dtype == DType::F16) {
+            T::round_to_half(output.real);
+        }
     }
 
     fn view<'a>(&'a self, graph: &'a Graph, value: Value) -> View<'a, T> {
@@ -190,13 +199,13 @@ impl<T: Element> Session<T> {
     fn take(&mut self, desc: &TensorDesc) -> Buffer<T> {
         let count = desc.numel();
         let fitting = self.pool.iter().enumerate().filter(|(_, buffer)| match desc.dtype {
-            DType::F32 => buffer.real.capacity() >= count,
+            DType::F32 | DType::F16 => buffer.real.capacity() >= count,
             DType::I32 => buffer.int.capacity() >= count,
         });
         let best = fitting.min_by_key(|(_, buffer)| buffer.real.capacity()).map(|(index, _)| index);
         let mut buffer = best.map(|index| self.pool.swap_remove(index)).unwrap_or_default();
         match desc.dtype {
-            DType::F32 => {
+            DType::F32 | DType::F16 => {
                 buffer.real.resize(count, T::zero());
                 buffer.int.clear();
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::device::{Gpu, lock};
 use super::reflect::{EntryPoint, Reflection};
 use crate::error::{Error, Result};
-use crate::graph::{Access, Scalar};
+use crate::graph::{Access, Variant};
 use crate::plan::{Command, Plan, shader_text};
 
 /// Runs `count` pieces of work, in parallel if the caller has threads.
@@ -24,21 +24,17 @@ pub(super) struct Pipeline {
 }
 
 /// The key of a dispatch's pipeline.
-pub(super) fn key(
-    shader: &'static str,
-    entry: &'static str,
-    constants: &[(&'static str, Scalar)],
-) -> PipelineKey {
-    (shader, entry, format!("{constants:?}"))
+pub(super) fn key(shader: &'static str, entry: &'static str, variant: &Variant) -> PipelineKey {
+    (shader, entry, format!("{variant:?}"))
 }
 
 /// What one shader text compiles to.
 type Compiled = Vec<(PipelineKey, Arc<Pipeline>)>;
 
 /// One shader text and the entry points of it that a plan uses.
-struct Variant {
+struct Missing {
     shader: &'static str,
-    constants: Vec<(&'static str, Scalar)>,
+    variant: Variant,
     entries: Vec<&'static str>,
 }
 
@@ -58,18 +54,18 @@ impl Gpu {
         Ok(())
     }
 
-    fn missing(&self, plan: &Plan) -> Vec<Variant> {
+    fn missing(&self, plan: &Plan) -> Vec<Missing> {
         let known = lock(&self.pipelines);
-        let mut variants: BTreeMap<(&'static str, String), Variant> = BTreeMap::new();
+        let mut variants: BTreeMap<(&'static str, String), Missing> = BTreeMap::new();
         for command in &plan.commands {
             let Command::Dispatch { dispatch, .. } = command else { continue };
-            let (shader, entry, constants) = key(dispatch.shader, dispatch.entry, &dispatch.constants);
-            if known.contains_key(&(shader, entry, constants.clone())) {
+            let (shader, entry, variant) = key(dispatch.shader, dispatch.entry, &dispatch.variant);
+            if known.contains_key(&(shader, entry, variant.clone())) {
                 continue;
             }
-            let variant = variants.entry((shader, constants)).or_insert_with(|| Variant {
+            let variant = variants.entry((shader, variant)).or_insert_with(|| Missing {
                 shader,
-                constants: dispatch.constants.clone(),
+                variant: dispatch.variant.clone(),
                 entries: vec![],
             });
             if !variant.entries.contains(&entry) {
@@ -79,30 +75,30 @@ impl Gpu {
         variants.into_values().collect()
     }
 
-    async fn compile(&self, variant: &Variant) -> Result<Compiled> {
+    async fn compile(&self, missing: &Missing) -> Result<Compiled> {
         let fail = |message: String| Error::Device { device: self.name.clone(), message };
-        let text = shader_text(variant.shader, &variant.constants);
+        let text = shader_text(missing.shader, &missing.variant);
         let reflection = Reflection::new(&text)
-            .map_err(|message| fail(format!("shader {}: {message}", variant.shader)))?;
-        let entries: Vec<(&'static str, EntryPoint)> = variant
+            .map_err(|message| fail(format!("shader {}: {message}", missing.shader)))?;
+        let entries: Vec<(&'static str, EntryPoint)> = missing
             .entries
             .iter()
             .map(|&name| reflection.entry_point(name).map(|entry| (name, entry)).ok_or(name))
             .collect::<Result<_, _>>()
-            .map_err(|name| fail(format!("shader {} has no entry point {name}", variant.shader)))?;
+            .map_err(|name| fail(format!("shader {} has no entry point {name}", missing.shader)))?;
         let module = self
-            .scoped(&format!("the shader {}", variant.shader), || {
+            .scoped(&format!("the shader {}", missing.shader), || {
                 self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                    label: Some(variant.shader),
+                    label: Some(missing.shader),
                     source: wgpu::ShaderSource::Naga(Cow::Owned(reflection.module)),
                 })
             })
             .await?;
         let mut pipelines = vec![];
         for (name, entry) in entries {
-            let label = format!("{}.{name}", variant.shader);
+            let label = format!("{}.{name}", missing.shader);
             let made = self.scoped(&label, || self.create_pipeline(&label, &module, name, entry)).await?;
-            pipelines.push((key(variant.shader, name, &variant.constants), Arc::new(made)));
+            pipelines.push((key(missing.shader, name, &missing.variant), Arc::new(made)));
         }
         Ok(pipelines)
     }

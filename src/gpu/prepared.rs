@@ -7,7 +7,7 @@ use super::device::{Gpu, lock};
 use super::pipelines::{Pipeline, key};
 use super::session::Session;
 use crate::error::Result;
-use crate::plan::{Command, Control, Data, Memory, PageList, Place, Plan};
+use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, PageList, Place, Plan};
 
 /// A plan with its buffers, and its commands ready to be encoded.
 pub(super) struct PreparedPlan {
@@ -88,7 +88,7 @@ impl PreparedPlan {
                                     (buffer(place.memory), place.offset, place.bytes)
                                 }
                             };
-                            let size = wgpu::BufferSize::new(bytes);
+                            let size = wgpu::BufferSize::new(bytes.next_multiple_of(BINDING_UNIT));
                             let resource =
                                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
                             wgpu::BindGroupEntry { binding: binding.number, resource }
@@ -134,7 +134,8 @@ impl PreparedPlan {
 
     pub(super) fn poison(&self, gpu: &Gpu) {
         for buffer in &self.temporaries {
-            let nan = vec![f32::NAN; (buffer.size() / 4) as usize];
+            // All bits set is a NaN as f32 and as two f16.
+            let nan = vec![u32::MAX; (buffer.size() / 4) as usize];
             gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
         }
     }
@@ -186,7 +187,7 @@ impl Params {
         let (mut content, mut offsets, mut pipelines) = (vec![], vec![], vec![]);
         for command in &plan.commands {
             let Command::Dispatch { dispatch, .. } = command else { continue };
-            let pipeline = &pipelines_by_key[&key(dispatch.shader, dispatch.entry, &dispatch.constants)];
+            let pipeline = &pipelines_by_key[&key(dispatch.shader, dispatch.entry, &dispatch.variant)];
             offsets.push(content.len() as u64);
             content.extend(pipeline.entry.params_bytes(dispatch));
             content.resize(content.len().next_multiple_of(align), 0);

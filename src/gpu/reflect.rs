@@ -52,7 +52,9 @@ impl Reflection {
     /// Parses and validates a complete shader; the message points at the line.
     pub fn new(text: &str) -> Result<Reflection, String> {
         let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        // unpack2x16float, which all of WebGPU has.
+        let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         let info = validator.validate(&module).map_err(|error| error.emit_to_string(text))?;
         Ok(Reflection { module, info })
     }

@@ -7,7 +7,9 @@ use super::prepared::{PreparedPlan, encode};
 use super::readback::Readback;
 use crate::error::Result;
 use crate::graph::Step;
-use crate::plan::{Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport};
+use crate::plan::{
+    BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
+};
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
@@ -175,7 +177,7 @@ impl Gpu {
     pub(super) fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.next_multiple_of(4).max(4),
+            size: bytes.next_multiple_of(BINDING_UNIT).max(BINDING_UNIT),
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })

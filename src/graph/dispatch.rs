@@ -1,4 +1,5 @@
 use super::{Capabilities, TensorDesc};
+use crate::tensor::DType;
 
 /// Invocations of a workgroup in kernels that do one element each; appended to every shader as `WORKGROUP_SIZE`.
 pub(crate) const WORKGROUP_SIZE: u32 = 64;
@@ -77,6 +78,15 @@ pub struct Binding<B> {
     pub access: Access,
 }
 
+/// What makes one compiled variant of a shader file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Variant {
+    /// Lines appended to the shader: `const NAME: type = value;`.
+    pub constants: Vec<(&'static str, Scalar)>,
+    /// Files of `shaders/shared/` appended to the shader, by stem: the element types of its buffers, or the tier.
+    pub snippets: Vec<&'static str>,
+}
+
 /// One dispatch as plain data; `B` says how buffers are named (a node's [`Slot`], or a place in the plan).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch<B> {
@@ -84,8 +94,8 @@ pub struct Dispatch<B> {
     pub shader: &'static str,
     /// Entry point.
     pub entry: &'static str,
-    /// Lines appended to the shader: `const NAME: type = value;`.
-    pub constants: Vec<(&'static str, Scalar)>,
+    /// What the shader is compiled with.
+    pub variant: Variant,
     /// Storage buffers by name.
     pub bindings: Vec<Binding<B>>,
     /// Members of the shader's `params` uniform block by name.
@@ -97,12 +107,12 @@ pub struct Dispatch<B> {
 impl Dispatch<Slot> {
     /// The same dispatch with its buffers placed.
     pub fn placed<B>(self, place: impl Fn(Slot) -> B) -> Dispatch<B> {
-        let Dispatch { shader, entry, constants, bindings, uniforms, workgroups } = self;
+        let Dispatch { shader, entry, variant, bindings, uniforms, workgroups } = self;
         let bindings = bindings
             .into_iter()
             .map(|Binding { name, buffer, access }| Binding { name, buffer: place(buffer), access })
             .collect();
-        Dispatch { shader, entry, constants, bindings, uniforms, workgroups }
+        Dispatch { shader, entry, variant, bindings, uniforms, workgroups }
     }
 }
 
@@ -142,7 +152,7 @@ impl<'a> Lower<'a> {
         let dispatch = Dispatch {
             shader,
             entry,
-            constants: vec![],
+            variant: Variant::default(),
             bindings: vec![],
             uniforms: vec![],
             workgroups: [1, 1, 1],
@@ -190,8 +200,29 @@ impl DispatchBuilder<'_, '_> {
 
     /// Appends a `const` line to the shader.
     pub fn constant(mut self, name: &'static str, value: impl Into<Scalar>) -> Self {
-        self.dispatch.constants.push((name, value.into()));
+        self.dispatch.variant.constants.push((name, value.into()));
         self
+    }
+
+    /// Appends a snippet of `shaders/shared/` by its stem, besides those that the shader always has.
+    pub fn snippet(mut self, stem: &'static str) -> Self {
+        self.dispatch.variant.snippets.push(stem);
+        self
+    }
+
+    /// The element type behind the bindings of type `array<Packed>`, which the shader reads by `unpack`.
+    pub fn loads(self, dtype: DType) -> Self {
+        self.snippet(if dtype == DType::F16 { "load_f16" } else { "load_f32" })
+    }
+
+    /// The element type of the binding `output`, for shaders that write by `store4`: four elements at a time, and of an
+    /// f32 tensor also one at a time by `store`, if `single` says so.
+    pub fn stores(self, dtype: DType, single: bool) -> Self {
+        self.snippet(match (dtype, single) {
+            (DType::F16, _) => "store_f16",
+            (_, true) => "store_f32",
+            (_, false) => "store_f32x4",
+        })
     }
 
     /// One invocation per element, in workgroups of 64; the shader finds its element by `flat_index`.

@@ -19,7 +19,7 @@ use indexmap::IndexMap;
 
 pub use backward::{Backward, reverse_walk};
 pub use capabilities::Capabilities;
-pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Scalar, Slot};
+pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
@@ -53,9 +53,14 @@ impl TensorDesc {
         self.shape.numel()
     }
 
-    /// Bytes in memory.
+    /// Another element type for the same shape.
+    pub fn with_dtype(&self, dtype: DType) -> TensorDesc {
+        TensorDesc { shape: self.shape.clone(), dtype }
+    }
+
+    /// Bytes in memory, in whole 4-byte words.
     pub fn bytes(&self) -> usize {
-        self.numel() * self.dtype.size()
+        (self.numel() * self.dtype.size()).next_multiple_of(4)
     }
 }
 
@@ -235,6 +240,10 @@ impl Graph {
     pub fn apply_named(&mut self, name: String, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>> {
         let descs: Vec<TensorDesc> = inputs.iter().map(|value| self.desc(*value).clone()).collect();
         let fail = |message| Error::Shape { op: op.name(), node: name.clone(), message };
+        let half = |(i, desc): (usize, &TensorDesc)| desc.dtype == DType::F16 && !op.takes_half(i);
+        if let Some(i) = descs.iter().enumerate().position(half) {
+            return Err(fail(format!("takes input {i} as f32, it is f16; put a cast before it")));
+        }
         let outputs = op.infer(&descs).map_err(fail)?;
         if let Some(large) = outputs.iter().find(|desc| too_large(&desc.shape)) {
             return Err(fail(format!(

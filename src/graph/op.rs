@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt::Debug;
 
 use super::{Backward, Context, Lower, TensorDesc, Value, View, ViewMut};
@@ -6,7 +7,7 @@ use crate::error::Result;
 /// An operator: shape rule, gradient rule, GPU dispatches and CPU kernel, all in one impl.
 ///
 /// Gradient operators are ordinary operators. A struct that serves both passes tells them apart by [`Op::pass`].
-pub trait Op: Debug + Send + Sync + 'static {
+pub trait Op: Any + Debug + Send + Sync {
     /// The operator's stem: the name of its Rust file, its shader and its line in the registry.
     fn name(&self) -> &'static str;
 
@@ -41,6 +42,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         inputs: &[View<'_, f64>],
         outputs: &mut [ViewMut<'_, f64>],
     );
+
+    /// Whether the kernels take input `i` as [`crate::tensor::DType::F16`] too. On the CPU nothing changes: the executor
+    /// rounds what is stored.
+    fn takes_half(&self, _input: usize) -> bool {
+        false
+    }
 
     /// Floating-point operations (a multiply-add counts two); 0 for what moves memory only.
     fn flops(&self, _inputs: &[TensorDesc], _outputs: &[TensorDesc]) -> u64 {

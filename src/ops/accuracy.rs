@@ -61,7 +61,7 @@ impl Accuracy {
     fn eval<T: Real>(&self, _: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let classes = inputs[0].shape()[1];
         let target = |row: usize| match inputs[1].desc.dtype {
-            DType::F32 => Some(argmax(&inputs[1].real[row * classes..][..classes])),
+            DType::F32 | DType::F16 => Some(argmax(&inputs[1].real[row * classes..][..classes])),
             DType::I32 => usize::try_from(inputs[1].int[row]).ok(),
         };
         let logits = inputs[0].real.chunks_exact(classes).enumerate();

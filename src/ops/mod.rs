@@ -66,6 +66,41 @@ pub mod snippets {
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }
 
+/// A snippet that a dispatch chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct VariantSnippet {
+    /// Its stem.
+    pub stem: &'static str,
+    /// The file as it stands.
+    pub source: &'static str,
+    /// Directives that the whole shader needs for it.
+    pub enables: &'static str,
+}
+
+macro_rules! variant_snippets {
+    ($($stem:literal $(needs $enables:literal)?),* $(,)?) => {
+        /// The snippets from which dispatches choose.
+        pub const VARIANT_SNIPPETS: &[VariantSnippet] = &[$(VariantSnippet {
+            stem: $stem,
+            source: include_str!(concat!("../../shaders/shared/", $stem, ".wgsl")),
+            enables: concat!("" $(, $enables)?),
+        }),*];
+    };
+}
+
+variant_snippets! {
+    "load_f16",
+    "load_f32",
+    "store_f16",
+    "store_f32",
+    "store_f32x4",
+}
+
+/// The snippet of a stem.
+pub fn variant_snippet(stem: &str) -> Option<&'static VariantSnippet> {
+    VARIANT_SNIPPETS.iter().find(|snippet| snippet.stem == stem)
+}
+
 /// The shader `shaders/$name.wgsl` with the snippets that it uses.
 #[macro_export]
 macro_rules! shader {
@@ -96,6 +131,7 @@ operators! {
     avg_pool2d,
     batch_norm,
     bce_with_logits,
+    cast,
     concat,
     conv2d,
     cross_entropy,

@@ -1,5 +1,8 @@
 //! Colouring of lifetimes: buffers whose lifetimes do not overlap share memory.
 
+/// Shaders read and write four f32 at a time: buffers, and what is bound of them, are multiples of 16 bytes.
+pub const BINDING_UNIT: u64 = 16;
+
 /// Hands out reusable buffers; each holds one value at a time, so that no dispatch ever reads and writes one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Colours {
@@ -11,6 +14,7 @@ pub(super) struct Colours {
 impl Colours {
     /// The smallest free buffer that is large enough; else the largest free one, grown; else a new one.
     pub(super) fn take(&mut self, bytes: u64) -> usize {
+        let bytes = bytes.next_multiple_of(BINDING_UNIT);
         let fits =
             self.free.iter().copied().filter(|&c| self.sizes[c] >= bytes).min_by_key(|&c| self.sizes[c]);
         let grown = || self.free.iter().copied().max_by_key(|&c| self.sizes[c]);
@@ -43,6 +47,6 @@ mod tests {
         colours.release(b);
         assert_eq!(colours.take(80), a, "the smallest that fits");
         assert_eq!(colours.take(500), b, "the largest, grown");
-        assert_eq!(colours.sizes, [100, 500]);
+        assert_eq!(colours.sizes, [112, 512]);
     }
 }

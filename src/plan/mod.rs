@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use colour::BINDING_UNIT;
 pub use liveness::Liveness;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;

@@ -1,4 +1,4 @@
-use crate::graph::Scalar;
+use crate::graph::{Scalar, Variant};
 use crate::{ops, optim};
 
 /// All shader files by stem: those of operators and those of the update.
@@ -6,15 +6,22 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, ops::Shader)> {
     ops::registry().iter().map(|operator| (operator.name, operator.shader)).chain(optim::shaders())
 }
 
-/// The complete WGSL of a shader file: the file as it stands, its snippets, and the constants as `const` lines.
-pub fn shader_text(stem: &str, constants: &[(&'static str, Scalar)]) -> String {
+/// The complete WGSL of a shader file: the file as it stands, its snippets, those of the variant, and the variant's
+/// constants as `const` lines. What a snippet has to enable is put before the first line, so that line numbers stay.
+pub fn shader_text(stem: &str, variant: &Variant) -> String {
     let (_, shader) = shaders().find(|(name, _)| *name == stem).expect("dispatches name registered shaders");
+    let mut enables = String::new();
     let mut text = shader.source.to_string();
     for snippet in shader.snippets {
         text.push_str(snippet);
     }
+    for stem in &variant.snippets {
+        let snippet = ops::variant_snippet(stem).expect("dispatches name snippets of the table");
+        enables.push_str(snippet.enables);
+        text.push_str(snippet.source);
+    }
     text.push_str("const WORKGROUP_SIZE: u32 = 64;\n");
-    for (name, value) in constants {
+    for (name, value) in &variant.constants {
         text.push_str(&match value {
             Scalar::U32(value) => format!("const {name}: u32 = {value};\n"),
             Scalar::I32(value) => format!("const {name}: i32 = {value};\n"),
@@ -22,5 +29,5 @@ pub fn shader_text(stem: &str, constants: &[(&'static str, Scalar)]) -> String {
             Scalar::Bool(value) => format!("const {name}: bool = {value};\n"),
         });
     }
-    text
+    enables + &text
 }

@@ -2,7 +2,7 @@
 
 use super::pages::ALIGN;
 use super::{Command, Control, Memory, PageList, PageSet, Place, Plan, Program};
-use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup};
+use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup, Variant};
 
 /// Elements that one workgroup of `grad_norm.partial` adds up.
 pub const NORM_CHUNK: usize = 4096;
@@ -35,7 +35,7 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
             Dispatch {
                 shader: "grad_norm",
                 entry: "partial",
-                constants: vec![],
+                variant: Variant::default(),
                 bindings: vec![
                     read("gradients", whole(PageList::Gradients, page, len)),
                     write("partials", partials_place),
@@ -55,7 +55,7 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
         Dispatch {
             shader: "grad_norm",
             entry: "finish",
-            constants: vec![],
+            variant: Variant::default(),
             bindings: vec![
                 read("sums", partials_place),
                 read("loss", loss),
@@ -89,7 +89,7 @@ fn append_optimizer(program: &Program, plan: &mut Plan) {
         let dispatch = Dispatch {
             shader: update.name(),
             entry: "update",
-            constants: vec![],
+            variant: Variant::default(),
             bindings,
             uniforms,
             workgroups,
@@ -120,7 +120,7 @@ fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
             Dispatch {
                 shader: "running_statistics",
                 entry: "update",
-                constants: vec![],
+                variant: Variant::default(),
                 bindings,
                 uniforms: vec![("count", len.into())],
                 workgroups: spread(len.div_ceil(64)),

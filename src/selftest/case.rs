@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::cpu::{Element, Session};
 use crate::graph::{Graph, Mode, Real, Step, TensorDesc, Value};
-use crate::ops::{self, Sample, fill::Fill, mul::Mul};
+use crate::ops::{self, Sample, cast::Cast, fill::Fill, mul::Mul};
 use crate::plan::{Data, Program};
 use crate::tensor::{CounterRng, DType, Layout, Purpose};
 
@@ -58,7 +58,12 @@ impl Case {
                 values.push(leaf);
             }
         }
-        let outputs = graph.scope("sample", |graph| (sample.build)(graph, &values))?;
+        let mut outputs = graph.scope("sample", |graph| (sample.build)(graph, &values))?;
+        for output in &mut outputs {
+            if graph.desc(*output).dtype == DType::F16 {
+                *output = graph.apply1(Cast { dtype: DType::F32 }, &[*output])?;
+            }
+        }
         for (number, output) in outputs.iter().enumerate() {
             if graph.desc(*output).dtype == DType::F32 {
                 graph.output(&format!("output.{number}"), *output);
@@ -90,7 +95,7 @@ impl Case {
         let inputs = self.inputs.iter().zip(floats);
         inputs
             .map(|((name, desc, _, ints), floats)| match desc.dtype {
-                DType::F32 => (name.as_str(), Data::Real(floats.as_slice())),
+                DType::F32 | DType::F16 => (name.as_str(), Data::Real(floats.as_slice())),
                 DType::I32 => (name.as_str(), Data::Int(ints.as_slice())),
             })
             .collect()

@@ -14,15 +14,23 @@ pub use shape::Shape;
 pub enum DType {
     /// 32-bit float; the CPU reference evaluates it as f64 on request.
     F32,
+    /// 16-bit float (IEEE binary16), for memory only: kernels compute in f32; the CPU path rounds to it.
+    F16,
     /// 32-bit signed integer: class indices.
     I32,
 }
 
 impl DType {
+    /// Whether it is a float.
+    pub fn is_real(self) -> bool {
+        self != DType::I32
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
+            DType::F16 => 2,
         }
     }
 }

@@ -158,7 +158,7 @@ fn data<'a, T: Real>(inputs: &[(&'a str, &'a Tensor)], floats: &'a [Vec<T>]) -> 
     let inputs = inputs.iter().zip(floats);
     inputs
         .map(|((name, tensor), floats)| match tensor.desc.dtype {
-            DType::F32 => (*name, Data::Real(floats.as_slice())),
+            DType::F32 | DType::F16 => (*name, Data::Real(floats.as_slice())),
             DType::I32 => (*name, Data::Int(tensor.ints.as_slice())),
         })
         .collect()

@@ -53,7 +53,7 @@ impl<A: Activation> Op for Unary<A> {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let count = lower.outputs[0].numel();
+        let (count, dtype) = (lower.outputs[0].numel(), lower.outputs[0].dtype);
         let [alpha, beta] = self.0.arguments();
         lower
             .dispatch(A::NAME, "forward")
@@ -62,7 +62,13 @@ impl<A: Activation> Op for Unary<A> {
             .uniform("count", count)
             .uniform("alpha", alpha)
             .uniform("beta", beta)
-            .over(count);
+            .loads(dtype)
+            .stores(dtype, false)
+            .over(count.div_ceil(4));
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
@@ -92,7 +98,7 @@ impl<A: Activation> Op for UnaryGrad<A> {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let count = lower.outputs[0].numel();
+        let (count, dtype) = (lower.outputs[0].numel(), lower.outputs[0].dtype);
         let [alpha, beta] = self.0.arguments();
         lower
             .dispatch(A::NAME, "grad_input")
@@ -102,7 +108,13 @@ impl<A: Activation> Op for UnaryGrad<A> {
             .uniform("count", count)
             .uniform("alpha", alpha)
             .uniform("beta", beta)
-            .over(count);
+            .loads(dtype)
+            .stores(dtype, false)
+            .over(count.div_ceil(4));
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
