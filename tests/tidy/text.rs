@@ -7,7 +7,7 @@ use super::source::{Source, files};
 const LONGEST: usize = 450;
 
 /// Files that may be longer, and how long.
-const LONGER: &[(&str, usize, &str)] =
+const LONGER: &[(&str, usize, &str)] = &[];
 
 fn is_ours(file: &Source) -> bool {
     let written = [".rs", ".wgsl", ".md", ".toml", ".sh", ".py", ".yml", ".yaml"];
