@@ -155,6 +155,7 @@ operators! {
     mse,
     mul,
     relu,
+    relu6,
     sigmoid,
     silu,
     smooth_l1,
