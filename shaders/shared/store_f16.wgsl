@@ -17,11 +17,11 @@ fn half_bits(x: vec4<f32>) -> vec4<u32> {
     return half | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
 }
 
-// Writes four elements, beginning at element `at`, a multiple of four; only the first `count` mean something, and none
-// is written if that is 0.
+// Writes four elements, beginning at element `at`, a multiple of four, of which those from `count` on become zeros: they
+// may be padding in a page, whose norm is taken as a whole. None is written if `count` is 0.
 fn store4(at: u32, values: vec4<f32>, count: u32) {
     if count > 0u {
-        let half = half_bits(values);
+        let half = select(vec4<u32>(), half_bits(values), vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
         output[at / 4u] = vec2<u32>(half.x | (half.y << 16u), half.z | (half.w << 16u));
     }
 }

@@ -3,10 +3,10 @@
 
 @group(0) @binding(63) var<storage, read_write> output: array<vec4<f32>>;
 
-// Writes four elements, beginning at element `at`, a multiple of four; only the first `count` mean something, and none
-// is written if that is 0.
+// Writes four elements, beginning at element `at`, a multiple of four, of which those from `count` on become zeros: they
+// may be padding in a page, whose norm is taken as a whole. None is written if `count` is 0.
 fn store4(at: u32, values: vec4<f32>, count: u32) {
     if count > 0u {
-        output[at / 4u] = values;
+        output[at / 4u] = select(vec4<f32>(), values, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
     }
 }

@@ -8,7 +8,7 @@ use crate::graph::{
     Context, Graph, Node, NodeKind, Op, ParameterGroup, Real, Step, TensorDesc, UpdatePage, Value, View,
     ViewMut,
 };
-use crate::plan::{Data, Liveness, PageList, Program, StepReport};
+use crate::plan::{Data, Liveness, PageList, Program, Resident, StepReport};
 use crate::tensor::DType;
 
 /// Runs the graphs of a program on the host; `T` is f32, or f64 as the reference.
@@ -18,6 +18,7 @@ pub struct Session<T: Element> {
     pages: HashMap<PageList, Vec<Vec<T>>>,
     values: HashMap<Value, Buffer<T>>,
     outputs: HashMap<String, Vec<T>>,
+    residents: HashMap<String, Resident<T>>,
     pool: Vec<Buffer<T>>,
     threads: Threads<T>,
     halted: bool,
@@ -71,11 +72,12 @@ impl Element for f64 {
     }
 }
 
-/// Memory of one value: floats or class indices.
+/// Memory of one value: floats, class indices or bytes.
 #[derive(Debug, Default)]
 struct Buffer<T> {
     real: Vec<T>,
     int: Vec<i32>,
+    bytes: Vec<u8>,
 }
 
 impl<T: Element> Session<T> {
@@ -95,6 +97,7 @@ impl<T: Element> Session<T> {
             pages,
             values: HashMap::new(),
             outputs: HashMap::new(),
+            residents: HashMap::new(),
             pool: vec![],
             threads: Threads::default(),
             halted: false,
@@ -116,6 +119,11 @@ impl<T: Element> Session<T> {
     /// The pages of a list, to be overwritten.
     pub fn pages_mut(&mut self, list: PageList) -> &mut [Vec<T>] {
         self.pages.get_mut(&list).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// Keeps data for the graphs that name it, until it is replaced. Its length must be the program's.
+    pub fn write_resident(&mut self, name: &str, data: Resident<T>) {
+        self.residents.insert(name.to_string(), data);
     }
 
     /// An output of the last run, in its physical order.
@@ -149,6 +157,7 @@ impl<T: Element> Session<T> {
                 match data {
                     Data::Real(values) => buffer.real.copy_from_slice(values),
                     Data::Int(values) => buffer.int.copy_from_slice(values),
+                    Data::Bytes(values) => buffer.bytes.copy_from_slice(values),
                 }
                 self.values.insert(Value { node: index, output: 0 }, buffer);
             }
@@ -158,7 +167,7 @@ impl<T: Element> Session<T> {
                 let made = made.into_iter().enumerate();
                 self.values.extend(made.map(|(output, buffer)| (Value { node: index, output }, buffer)));
             }
-            NodeKind::Parameter(_) | NodeKind::Statistic(_) => {}
+            NodeKind::Parameter(_) | NodeKind::Statistic(_) | NodeKind::Resident => {}
         }
     }
 
@@ -180,13 +189,29 @@ impl<T: Element> Session<T> {
         let list = match graph.nodes()[value.node].kind {
             NodeKind::Parameter(_) => PageList::Parameters,
             NodeKind::Statistic(_) => PageList::Statistics,
+            NodeKind::Resident => {
+                let name = &graph.nodes()[value.node].name;
+                let resident = self.residents.get(name);
+                let resident = resident.unwrap_or_else(|| panic!("{name} was not written before a run"));
+                let empty = View { desc, real: &[], int: &[], bytes: &[] };
+                return match resident.data() {
+                    Data::Real(real) => View { real, ..empty },
+                    Data::Int(int) => View { int, ..empty },
+                    Data::Bytes(bytes) => View { bytes, ..empty },
+                };
+            }
             _ => {
-                let buffer = &self.values[&value];
-                return View { desc, real: &buffer.real, int: &buffer.int };
+                let Buffer { real, int, bytes } = &self.values[&value];
+                return View { desc, real, int, bytes };
             }
         };
         let span = self.program.pages.span(graph, value);
-        View { desc, real: &self.pages[&list][span.page][span.offset..span.offset + span.len], int: &[] }
+        View {
+            desc,
+            real: &self.pages[&list][span.page][span.offset..span.offset + span.len],
+            int: &[],
+            bytes: &[],
+        }
     }
 
     fn bury(&mut self, graph: usize, index: usize) {
@@ -201,6 +226,7 @@ impl<T: Element> Session<T> {
         let fitting = self.pool.iter().enumerate().filter(|(_, buffer)| match desc.dtype {
             DType::F32 | DType::F16 => buffer.real.capacity() >= count,
             DType::I32 => buffer.int.capacity() >= count,
+            DType::U8 => buffer.bytes.capacity() >= count,
         });
         let best = fitting.min_by_key(|(_, buffer)| buffer.real.capacity()).map(|(index, _)| index);
         let mut buffer = best.map(|index| self.pool.swap_remove(index)).unwrap_or_default();
@@ -208,10 +234,17 @@ impl<T: Element> Session<T> {
             DType::F32 | DType::F16 => {
                 buffer.real.resize(count, T::zero());
                 buffer.int.clear();
+                buffer.bytes.clear();
             }
             DType::I32 => {
                 buffer.int.resize(count, 0);
                 buffer.real.clear();
+                buffer.bytes.clear();
+            }
+            DType::U8 => {
+                buffer.bytes.resize(count, 0);
+                buffer.real.clear();
+                buffer.int.clear();
             }
         }
         if self.poison {

@@ -1,13 +1,12 @@
 //! Plans made ready for a device: buffers, bind groups, and their commands in an encoder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::device::{Gpu, lock};
 use super::pipelines::{Pipeline, key};
-use super::session::Session;
+use super::session::{Session, Shared};
 use crate::error::Result;
-use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, PageList, Place, Plan};
+use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, Place, Plan};
 
 /// A plan with its buffers, and its commands ready to be encoded.
 pub(super) struct PreparedPlan {
@@ -56,7 +55,7 @@ impl PreparedPlan {
         let params = Params::new(session, &self.plan);
         let buffer = |memory: Memory| match memory {
             Memory::Table(index) => &tables[index],
-            memory => self.buffer(memory, &session.pages, &session.control),
+            memory => self.buffer(memory, &session.shared),
         };
         let mut dispatch_index = 0;
         self.plan
@@ -105,17 +104,13 @@ impl PreparedPlan {
             .collect()
     }
 
-    pub(super) fn buffer<'a>(
-        &'a self,
-        memory: Memory,
-        pages: &'a HashMap<(PageList, usize), wgpu::Buffer>,
-        control: &'a wgpu::Buffer,
-    ) -> &'a wgpu::Buffer {
+    pub(super) fn buffer<'a>(&'a self, memory: Memory, shared: &'a Shared) -> &'a wgpu::Buffer {
         match memory {
             Memory::Temporary(index) => &self.temporaries[index],
             Memory::Input(index) => &self.inputs[index],
-            Memory::Page(list, index) => &pages[&(list, index)],
-            Memory::Control => control,
+            Memory::Resident(index) => &shared.residents[index],
+            Memory::Page(list, index) => &shared.pages[&(list, index)],
+            Memory::Control => &shared.control,
             Memory::Table(_) => unreachable!("tables are bound only when the plan is prepared"),
         }
     }
@@ -124,11 +119,7 @@ impl PreparedPlan {
         for (index, name) in self.plan.inputs.keys().enumerate() {
             let data = inputs.iter().find(|(given, _)| given == name);
             let (_, data) = data.unwrap_or_else(|| panic!("no data for the input {name}"));
-            let bytes: &[u8] = match data {
-                Data::Real(values) => bytemuck::cast_slice(values),
-                Data::Int(values) => bytemuck::cast_slice(values),
-            };
-            gpu.queue.write_buffer(&self.inputs[index], 0, bytes);
+            gpu.write(&self.inputs[index], 0, bytes_of(data));
         }
     }
 
@@ -142,6 +133,15 @@ impl PreparedPlan {
 
     pub(super) fn result_bytes(&self) -> u64 {
         self.results.iter().map(|(_, place)| place.bytes).sum::<u64>().max(4)
+    }
+}
+
+/// The bytes of data for the device.
+pub(super) fn bytes_of<'a>(data: &Data<'a, f32>) -> &'a [u8] {
+    match data {
+        Data::Real(values) => bytemuck::cast_slice(values),
+        Data::Int(values) => bytemuck::cast_slice(values),
+        Data::Bytes(values) => values,
     }
 }
 

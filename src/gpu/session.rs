@@ -3,24 +3,33 @@ use std::sync::Arc;
 
 use super::device::Gpu;
 use super::pipelines::Spawner;
-use super::prepared::{PreparedPlan, encode};
+use super::prepared::{PreparedPlan, bytes_of, encode};
 use super::readback::Readback;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::{
     BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
 };
+
+/// Bytes of a resident that are uploaded at once.
+const UPLOAD_PIECE: usize = 16 << 20;
 
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
     pub(super) gpu: Arc<Gpu>,
     program: Arc<Program>,
     pub(super) plans: Vec<PreparedPlan>,
-    pub(super) pages: HashMap<(PageList, usize), wgpu::Buffer>,
-    pub(super) control: wgpu::Buffer,
+    pub(super) shared: Shared,
     pub(super) step: wgpu::Buffer,
     in_flight: VecDeque<InFlight>,
     poison: bool,
+}
+
+/// Buffers that all plans of a session use.
+pub(super) struct Shared {
+    pub(super) pages: HashMap<(PageList, usize), wgpu::Buffer>,
+    pub(super) residents: Vec<wgpu::Buffer>,
+    pub(super) control: wgpu::Buffer,
 }
 
 struct InFlight {
@@ -35,6 +44,7 @@ impl Session {
         let pages = create_pages(&gpu, &program).await?;
         let words = Control::WORDS as u64 * 4;
         let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
+        let residents = create_residents(&gpu, &program).await?;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let step = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step"),
@@ -46,8 +56,7 @@ impl Session {
             gpu,
             program,
             plans: vec![],
-            pages,
-            control,
+            shared: Shared { pages, residents, control },
             step,
             in_flight: VecDeque::new(),
             poison: false,
@@ -69,9 +78,9 @@ impl Session {
 
     /// Bytes of all buffers on the device.
     pub fn device_bytes(&self) -> u64 {
-        let pages: u64 = self.pages.values().map(wgpu::Buffer::size).sum();
+        let shared = self.shared.pages.values().chain(&self.shared.residents);
         let plans = self.plans.iter().flat_map(|plan| plan.temporaries.iter().chain(&plan.inputs));
-        pages + plans.map(wgpu::Buffer::size).sum::<u64>()
+        shared.chain(plans).map(wgpu::Buffer::size).sum()
     }
 
     /// Queues a run of a graph: an update, if the graph has gradients and the program an optimizer.
@@ -90,8 +99,8 @@ impl Session {
         let mut offset = 0;
         for (_, place) in &plan.results {
             let source = match place.memory {
-                Memory::Control => &self.control,
-                memory => plan.buffer(memory, &self.pages, &self.control),
+                Memory::Control => &self.shared.control,
+                memory => plan.buffer(memory, &self.shared),
             };
             encoder.copy_buffer_to_buffer(source, place.offset, &staging, offset, place.bytes);
             offset += place.bytes;
@@ -126,10 +135,25 @@ impl Session {
         Ok(Some(Finished { graph, report: None, outputs }))
     }
 
+    /// Uploads the program's `index`-th resident, piece by piece: the copies on their way are never large.
+    pub async fn write_resident(&mut self, index: usize, data: &Data<'_, f32>) -> Result<()> {
+        for (piece, bytes) in bytes_of(data).chunks(UPLOAD_PIECE).enumerate() {
+            self.gpu.write(&self.shared.residents[index], (piece * UPLOAD_PIECE) as u64, bytes);
+            let submission_index = Some(self.gpu.queue.submit([]));
+            let polled = self.gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+            self.gpu.check()?;
+            polled.map_err(|error| Error::Device {
+                device: self.gpu.name.clone(),
+                message: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Overwrites the pages of a list.
     pub fn write_pages(&mut self, list: PageList, pages: &[Vec<f32>]) {
         for (index, page) in pages.iter().enumerate() {
-            if let Some(buffer) = self.pages.get(&(list, index)) {
+            if let Some(buffer) = self.shared.pages.get(&(list, index)) {
                 self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(page));
             }
         }
@@ -139,7 +163,7 @@ impl Session {
     pub async fn read_pages(&mut self, list: PageList) -> Result<Vec<Vec<f32>>> {
         let mut pages = vec![];
         for index in 0.. {
-            let Some(buffer) = self.pages.get(&(list, index)) else { break };
+            let Some(buffer) = self.shared.pages.get(&(list, index)) else { break };
             let staging = self.gpu.staging(buffer.size());
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
@@ -172,7 +196,28 @@ async fn create_pages(gpu: &Gpu, program: &Program) -> Result<HashMap<(PageList,
     Ok(pages)
 }
 
+async fn create_residents(gpu: &Gpu, program: &Program) -> Result<Vec<wgpu::Buffer>> {
+    let mut residents = vec![];
+    for (name, desc) in &program.residents {
+        let bytes = desc.bytes() as u64;
+        let what = format!("{name}, {} MiB", bytes >> 20);
+        residents.push(gpu.scoped(&what, || gpu.buffer(name, bytes)).await?);
+    }
+    Ok(residents)
+}
+
 impl Gpu {
+    /// Queues a write to a buffer whose last word may be longer than the bytes, which wgpu wants in whole words.
+    pub(super) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        self.queue.write_buffer(buffer, offset, words);
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(buffer, offset + words.len() as u64, &last);
+        }
+    }
+
     /// A storage buffer; wgpu zeroes it before its first use.
     pub(super) fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {

@@ -64,6 +64,8 @@ pub struct View<'a, T> {
     pub real: &'a [T],
     /// The elements, if they are class indices.
     pub int: &'a [i32],
+    /// The elements, if they are bytes.
+    pub bytes: &'a [u8],
 }
 
 /// An output of a CPU kernel. Its content is unspecified: the kernel writes every element.

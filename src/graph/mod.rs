@@ -48,6 +48,11 @@ impl TensorDesc {
         TensorDesc { shape: shape.into(), dtype: DType::I32 }
     }
 
+    /// A tensor of bytes.
+    pub fn u8(shape: impl Into<Shape>) -> TensorDesc {
+        TensorDesc { shape: shape.into(), dtype: DType::U8 }
+    }
+
     /// Number of elements.
     pub fn numel(&self) -> usize {
         self.shape.numel()
@@ -87,6 +92,9 @@ pub enum Mode {
 pub enum NodeKind {
     /// Data that the caller supplies for each run.
     Input,
+    /// Data that the caller supplies once and that stays with the session, such as a data set. Graphs of a program
+    /// that name it alike share it.
+    Resident,
     /// A trained tensor, kept in pages between runs.
     Parameter(Init),
     /// A running statistic, kept in pages between runs; starts at the given value.
@@ -114,6 +122,7 @@ impl Node {
         match &self.kind {
             NodeKind::Op(op) => format!("{} {}.{}", self.name, op.name(), op.pass()),
             NodeKind::Input => format!("{} input", self.name),
+            NodeKind::Resident => format!("{} resident", self.name),
             NodeKind::Parameter(_) => format!("{} parameter", self.name),
             NodeKind::Statistic(_) => format!("{} statistic", self.name),
         }
@@ -195,6 +204,16 @@ impl Graph {
     /// Adds an input, which the caller fills by this name for each run.
     pub fn input(&mut self, name: &str, desc: TensorDesc) -> Value {
         self.push(Node { name: name.to_string(), kind: NodeKind::Input, inputs: vec![], outputs: vec![desc] })
+    }
+
+    /// Adds data that the caller supplies once by this name, and that stays with the session.
+    pub fn resident(&mut self, name: &str, desc: TensorDesc) -> Value {
+        self.push(Node {
+            name: name.to_string(),
+            kind: NodeKind::Resident,
+            inputs: vec![],
+            outputs: vec![desc],
+        })
     }
 
     /// Adds a parameter named after the scope: `weight` in scope `3.body.0` is `3.body.0.weight`.

@@ -60,9 +60,9 @@ impl Op for Accuracy {
 impl Accuracy {
     fn eval<T: Real>(&self, _: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let classes = inputs[0].shape()[1];
-        let target = |row: usize| match inputs[1].desc.dtype {
-            DType::F32 | DType::F16 => Some(argmax(&inputs[1].real[row * classes..][..classes])),
-            DType::I32 => usize::try_from(inputs[1].int[row]).ok(),
+        let target = |row: usize| match inputs[1].desc.dtype.is_real() {
+            true => Some(argmax(&inputs[1].real[row * classes..][..classes])),
+            false => usize::try_from(inputs[1].int[row]).ok(),
         };
         let logits = inputs[0].real.chunks_exact(classes).enumerate();
         let correct = logits.filter(|(row, logits)| target(*row) == Some(argmax(logits))).count();

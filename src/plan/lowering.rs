@@ -150,6 +150,12 @@ impl Places {
                     let memory = Memory::Input(places.inputs.len() - 1);
                     Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }
                 }
+                NodeKind::Resident => {
+                    let index = program.residents.get_index_of(&node.name);
+                    let memory =
+                        Memory::Resident(index.expect("a program lists the residents of its graphs"));
+                    Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }
+                }
                 NodeKind::Parameter(_) => page_place(program, graph, value, PageList::Parameters),
                 NodeKind::Statistic(_) => page_place(program, graph, value, PageList::Statistics),
                 NodeKind::Op(_) => continue,

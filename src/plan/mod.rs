@@ -7,6 +7,7 @@ mod liveness;
 mod lowering;
 mod pages;
 mod print;
+mod resident;
 mod shader;
 mod update;
 
@@ -19,11 +20,11 @@ pub use colour::BINDING_UNIT;
 pub use liveness::Liveness;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
+pub use resident::{Data, Resident};
 pub use shader::{shader_text, shaders};
 
 use crate::error::{Error, Result};
 use crate::graph::{Capabilities, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};
-use crate::tensor::DType;
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Program {
     pub graphs: Vec<Graph>,
     /// Where parameters and running statistics lie.
     pub pages: Pages,
+    /// What the caller supplies once ([`NodeKind::Resident`]), by name; shared by the graphs.
+    pub residents: IndexMap<String, TensorDesc>,
     /// The optimizer; none for inference and for tests of operators.
     pub optimizer: Option<Optimizer>,
 }
@@ -49,7 +52,8 @@ impl Program {
     /// Puts graphs together; all parameters and statistics of later graphs must be in the first.
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
-        Ok(Program { graphs, pages, optimizer })
+        let residents = resident::residents(&graphs)?;
+        Ok(Program { graphs, pages, residents, optimizer })
     }
 
     /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.
@@ -57,17 +61,24 @@ impl Program {
         let nodes = self.graphs[graph].nodes().iter().filter(|node| matches!(node.kind, NodeKind::Input));
         for node in nodes {
             let (name, desc) = (&node.name, &node.outputs[0]);
-            let given = inputs.iter().find(|(given, _)| given == name).map(|(_, data)| data.described());
-            if given != Some((desc.dtype, desc.numel())) {
-                let given = given
-                    .map_or("nothing".to_string(), |(dtype, len)| format!("{len} elements of {dtype:?}"));
-                let wanted = format!("{} elements of {:?} ({})", desc.numel(), desc.dtype, desc.shape);
-                return Err(Error::Data(format!(
-                    "the input \"{name}\" was given {given}, it takes {wanted}"
-                )));
-            }
+            let given = inputs.iter().find(|(given, _)| given == name).map(|(_, data)| data);
+            resident::check(name, desc, given)?;
         }
         Ok(())
+    }
+
+    /// The place of a resident among the program's, if it takes this data.
+    pub fn check_resident<T>(&self, name: &str, data: &Data<'_, T>) -> Result<usize> {
+        let Some((index, _, desc)) = self.residents.get_full(name) else {
+            return Err(Error::Data(format!("the program keeps no data \"{name}\" on the device")));
+        };
+        resident::check(name, desc, Some(data))?;
+        Ok(index)
+    }
+
+    /// Bytes of all residents on a device.
+    pub fn resident_bytes(&self) -> u64 {
+        self.residents.values().map(|desc| desc.bytes() as u64).sum()
     }
 
     /// Names of the optimizer's state arrays.
@@ -98,6 +109,8 @@ pub enum Memory {
     Temporary(usize),
     /// An input of the graph.
     Input(usize),
+    /// The program's n-th resident, shared by all plans of the session.
+    Resident(usize),
     /// A page shared by all plans of the session.
     Page(PageList, usize),
     /// A constant table of this plan.
@@ -210,25 +223,6 @@ impl Plan {
     /// Bytes of the temporary buffers together.
     pub fn temporary_bytes(&self) -> u64 {
         self.temporaries.iter().sum()
-    }
-}
-
-/// Data for an input of a graph, in the physical order of its shape.
-#[derive(Clone, Copy, Debug)]
-pub enum Data<'a, T> {
-    /// Floats.
-    Real(&'a [T]),
-    /// Class indices.
-    Int(&'a [i32]),
-}
-
-impl<T> Data<'_, T> {
-    /// Element type and number of elements.
-    fn described(&self) -> (DType, usize) {
-        match self {
-            Data::Real(values) => (DType::F32, values.len()),
-            Data::Int(values) => (DType::I32, values.len()),
-        }
     }
 }
 

@@ -15,8 +15,23 @@ pub type Outputs = BTreeMap<String, Vec<f64>>;
 pub struct Case {
     /// The program with that one graph.
     pub program: Arc<Program>,
-    /// Input name, description and elements in physical order.
-    pub inputs: Vec<(String, TensorDesc, Vec<f32>, Vec<i32>)>,
+    /// What the program is run on.
+    pub inputs: Vec<CaseInput>,
+}
+
+/// An input of a case; its elements, in physical order, are in the field of its type.
+#[derive(Clone, Debug)]
+pub struct CaseInput {
+    /// Name in the graph.
+    pub name: String,
+    /// Shape and type.
+    pub desc: TensorDesc,
+    /// Floats.
+    pub floats: Vec<f32>,
+    /// Class indices.
+    pub ints: Vec<i32>,
+    /// Bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// The step that samples run as; dropout draws from it.
@@ -49,7 +64,8 @@ impl Case {
             let leaf = graph.input(&name, input.desc());
             let layout = Layout::of(&input.shape);
             let floats = to_physical(&layout, &input.floats(&sample.id, number));
-            case.push((name, input.desc(), floats, input.classes(&sample.id, number)));
+            let (ints, bytes) = (input.classes(&sample.id, number), input.bytes(&sample.id, number));
+            case.push(CaseInput { name, desc: input.desc(), floats, ints, bytes });
             if input.differentiable() {
                 let scale = graph.apply1(Fill { shape: [].into(), value: 1.25 }, &[])?;
                 values.push(graph.apply1(Mul::default(), &[leaf, scale])?);
@@ -78,7 +94,7 @@ impl Case {
 
     /// The same case with a NaN as the first element of its first input.
     pub fn with_nan(mut self) -> Case {
-        if let Some(first) = self.inputs.first_mut().and_then(|(_, _, floats, _)| floats.first_mut()) {
+        if let Some(first) = self.inputs.first_mut().and_then(|input| input.floats.first_mut()) {
             *first = f32::NAN;
         }
         self
@@ -87,16 +103,17 @@ impl Case {
     /// The inputs' floats in the type of a session.
     pub fn floats<T: Real>(&self) -> Vec<Vec<T>> {
         let convert = |floats: &Vec<f32>| floats.iter().map(|x| T::of(f64::from(*x))).collect();
-        self.inputs.iter().map(|(_, _, floats, _)| convert(floats)).collect()
+        self.inputs.iter().map(|input| convert(&input.floats)).collect()
     }
 
     /// The inputs as a session takes them, with the floats of [`Case::floats`].
     pub fn data<'a, T>(&'a self, floats: &'a [Vec<T>]) -> Vec<(&'a str, Data<'a, T>)> {
         let inputs = self.inputs.iter().zip(floats);
         inputs
-            .map(|((name, desc, _, ints), floats)| match desc.dtype {
-                DType::F32 | DType::F16 => (name.as_str(), Data::Real(floats.as_slice())),
-                DType::I32 => (name.as_str(), Data::Int(ints.as_slice())),
+            .map(|(input, floats)| match input.desc.dtype {
+                DType::F32 | DType::F16 => (input.name.as_str(), Data::Real(floats.as_slice())),
+                DType::I32 => (input.name.as_str(), Data::Int(&input.ints)),
+                DType::U8 => (input.name.as_str(), Data::Bytes(&input.bytes)),
             })
             .collect()
     }
@@ -112,14 +129,12 @@ impl Case {
     }
 }
 
-type Input = (String, TensorDesc, Vec<f32>, Vec<i32>);
-
 fn add_gradients(
     graph: &mut Graph,
     sample: &Sample,
     output: Value,
     leaves: &[(usize, Value)],
-) -> crate::Result<Input> {
+) -> crate::Result<CaseInput> {
     use rand_distr::{Distribution, StandardNormal};
     let desc = graph.desc(output).clone();
     let upstream = graph.input("upstream", desc.clone());
@@ -132,7 +147,7 @@ fn add_gradients(
             graph.output(&format!("grad.{number}"), grad);
         }
     }
-    Ok(("upstream".to_string(), desc, data, vec![]))
+    Ok(CaseInput { name: "upstream".to_string(), desc, floats: data, ints: vec![], bytes: vec![] })
 }
 
 /// The largest magnitude.

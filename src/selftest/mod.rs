@@ -5,7 +5,7 @@ mod case;
 mod device;
 mod gradient;
 
-pub use case::{Case, Outputs, max_abs};
+pub use case::{Case, CaseInput, Outputs, max_abs};
 pub use device::{check_on_gpu, serially};
 pub use gradient::check_gradients;
 

@@ -18,12 +18,14 @@ pub enum DType {
     F16,
     /// 32-bit signed integer: class indices.
     I32,
+    /// Byte: pixels as files hold them. Only what the caller supplies has this type; on a device four share a word.
+    U8,
 }
 
 impl DType {
     /// Whether it is a float.
     pub fn is_real(self) -> bool {
-        self != DType::I32
+        matches!(self, DType::F32 | DType::F16)
     }
 
     /// Bytes of one element.
@@ -31,6 +33,7 @@ impl DType {
         match self {
             DType::F32 | DType::I32 => 4,
             DType::F16 => 2,
+            DType::U8 => 1,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::device::{Device, in_parallel};
 use crate::error::Result;
 use crate::graph::Step;
-use crate::plan::{Data, Finished, PageList, Program};
+use crate::plan::{Data, Finished, PageList, Program, Resident};
 use crate::{cpu, gpu};
 
 /// A program on a device. Runs are submitted and collected in order; on the CPU they are done when submitted.
@@ -59,6 +59,21 @@ impl Session {
         match self {
             Session::Gpu(session, _) => session.collect(leave).await,
             Session::Cpu(_, _, done) => Ok(done.pop_front()),
+        }
+    }
+
+    /// Supplies data that stays with the session. Every resident of the program is written before its graphs run.
+    pub async fn write_resident(&mut self, name: &str, data: &Resident<f32>) -> Result<()> {
+        match self {
+            Session::Gpu(session, program) => {
+                let index = program.check_resident(name, &data.data())?;
+                session.write_resident(index, &data.data()).await
+            }
+            Session::Cpu(session, program, _) => {
+                program.check_resident(name, &data.data())?;
+                session.write_resident(name, data.clone());
+                Ok(())
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod pages;
 mod replay;
+mod residents;
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use wgrad::graph::{Capabilities, ParameterGroup};
 use wgrad::models::{Model, ModelSpec, built_in};
 use wgrad::ops;
 use wgrad::optim::{Adam, Sgd};
-use wgrad::plan::{self, Command, Memory, Optimizer, Plan, Program};
+use wgrad::plan::{self, BINDING_UNIT, Command, Memory, Optimizer, Plan, Program};
 use wgrad::selftest::Case;
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph, training};
 use wgrad::train::{Device, Session};
@@ -40,7 +41,7 @@ fn models() -> Vec<Model> {
     let built_in = built_in().map(|name| ModelSpec::load(name).unwrap());
     built_in
         .chain([ModelSpec::parse("branches", BRANCHES).unwrap()])
-        .map(|spec| spec.bind(spec.unbound().unwrap().input(), 10).unwrap())
+        .map(|spec| spec.unbound().unwrap())
         .collect()
 }
 
@@ -189,10 +190,12 @@ fn sessions_allocate_what_plans_say() {
         let plans = [TRAIN, EVAL]
             .map(|graph| Plan::lower(&program, &program.graphs[graph], &adapter.capabilities()).unwrap());
         let of_plan = |plan: &Plan| {
-            plan.temporary_bytes() + plan.inputs.values().map(|desc| desc.bytes() as u64).sum::<u64>()
+            let inputs = plan.inputs.values().map(|desc| desc.bytes() as u64);
+            let buffers = inputs.chain(plan.temporaries.iter().copied());
+            buffers.map(|bytes| bytes.next_multiple_of(BINDING_UNIT)).sum::<u64>()
         };
         // Parameters, gradients and momentum; running statistics and those of the batch.
-        let pages = 3 * program.pages.parameters.bytes() + 2 * program.pages.statistics.bytes();
+        let pages = program.resident_bytes() + 3 * program.pages.parameters.bytes() + 2 * program.pages.statistics.bytes();
         let want = pages + plans.iter().map(of_plan).sum::<u64>();
         assert_eq!(session.device_bytes(), Some(want), "{}", adapter.name);
     }

@@ -108,6 +108,12 @@ impl Replay<'_> {
                     inputs += 1;
                     (Memory::Input(inputs - 1), 0)
                 }
+                NodeKind::Resident => {
+                    let name = &graph.nodes()[node].name;
+                    let index =
+                        self.program.residents.get_index_of(name).expect("a program lists its residents");
+                    (Memory::Resident(index), 0)
+                }
                 NodeKind::Parameter(_) => self.page(graph, value, PageList::Parameters),
                 NodeKind::Statistic(_) => self.page(graph, value, PageList::Statistics),
                 NodeKind::Op(_) => continue,
@@ -222,6 +228,7 @@ impl Replay<'_> {
         let size = match place.memory {
             Memory::Temporary(i) => self.plan.temporaries[i],
             Memory::Input(i) => self.plan.inputs[i].bytes() as u64,
+            Memory::Resident(i) => self.program.residents[i].bytes() as u64,
             Memory::Page(PageList::Statistics | PageList::BatchStatistics, page) => {
                 pages.statistics.page_lens()[page] as u64 * 4
             }

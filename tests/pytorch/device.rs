@@ -160,6 +160,7 @@ fn data<'a, T: Real>(inputs: &[(&'a str, &'a Tensor)], floats: &'a [Vec<T>]) -> 
         .map(|((name, tensor), floats)| match tensor.desc.dtype {
             DType::F32 | DType::F16 => (*name, Data::Real(floats.as_slice())),
             DType::I32 => (*name, Data::Int(tensor.ints.as_slice())),
+            DType::U8 => panic!("{name}: the goldens have no bytes"),
         })
         .collect()
 }

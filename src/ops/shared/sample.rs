@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rand_distr::{Distribution, StandardNormal, Uniform};
+use rand_distr::{Distribution, StandardNormal, StandardUniform, Uniform};
 
 use crate::error::Result;
 use crate::graph::{Graph, TensorDesc, Value};
@@ -25,6 +25,8 @@ pub enum Draw {
     Probabilities,
     /// Class indices below the bound; one in five is -100 (`ignore_index`) if the flag is set.
     Classes(usize, bool),
+    /// Bytes.
+    Bytes,
 }
 
 /// One input of a sample.
@@ -88,7 +90,11 @@ impl Sample {
 impl SampleInput {
     /// Shape and element type.
     pub fn desc(&self) -> TensorDesc {
-        let dtype = if matches!(self.draw, Draw::Classes(..)) { DType::I32 } else { DType::F32 };
+        let dtype = match self.draw {
+            Draw::Classes(..) => DType::I32,
+            Draw::Bytes => DType::U8,
+            _ => DType::F32,
+        };
         TensorDesc { shape: self.shape.clone(), dtype }
     }
 
@@ -97,7 +103,7 @@ impl SampleInput {
         matches!(self.draw, Draw::Normal | Draw::Distinct | Draw::Positive)
     }
 
-    /// Its elements, drawn by the sample's name and the input's number; empty for class indices.
+    /// Its elements, drawn by the sample's name and the input's number; empty for class indices and bytes.
     pub fn floats(&self, id: &str, number: usize) -> Vec<f32> {
         let mut rng = CounterRng::new(0, Purpose::Sample, id, number as u32);
         let count = self.shape.numel();
@@ -119,11 +125,18 @@ impl SampleInput {
                 }
                 values
             }
-            Draw::Classes(..) => vec![],
+            Draw::Classes(..) | Draw::Bytes => vec![],
         }
     }
 
-    /// Its class indices; empty for floats.
+    /// Its bytes; empty for all else.
+    pub fn bytes(&self, id: &str, number: usize) -> Vec<u8> {
+        let count = if self.draw == Draw::Bytes { self.shape.numel() } else { 0 };
+        let rng = CounterRng::new(0, Purpose::Sample, id, number as u32);
+        StandardUniform.sample_iter(rng).take(count).collect()
+    }
+
+    /// Its class indices; empty for all else.
     pub fn classes(&self, id: &str, number: usize) -> Vec<i32> {
         let Draw::Classes(bound, ignored) = self.draw else { return vec![] };
         let mut rng = CounterRng::new(0, Purpose::Sample, id, number as u32);
