@@ -351,6 +351,7 @@ CASES = {
         case("shifted", (2, 3, 8, 7), scale=2.0, shift=5.0),
     ],
     "relu": activation(0.0),
+    "relu6": activation(0.0, 6.0),
     "leaky_relu": activation(0.0)
     + [case("slope", (3, 5, 3, 2), draw=away_from(0.0), negative_slope=0.2)],
     "elu": activation(0.0)

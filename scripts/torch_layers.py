@@ -70,6 +70,7 @@ LAYERS = {
     "layer_norm": layer_norm,
     "layer_norm2d": lambda s, **a: LayerNorm2d(s[1], **a),
     "relu": lambda s: nn.ReLU(),
+    "relu6": lambda s: nn.ReLU6(),
     "leaky_relu": lambda s, **a: nn.LeakyReLU(**a),
     "elu": lambda s, **a: nn.ELU(**a),
     "gelu": lambda s, **a: nn.GELU(**a),

@@ -38,7 +38,7 @@ pub struct RecipeFlags {
     /// [default: digits]
     #[arg(long, value_name = "SOURCE", help_heading = "Data and model")]
     pub data: Option<DataSource>,
-    /// A built-in model (seed-cnn, digits-cnn, lenet5, small-cnn, resnet18-cifar) or a TOML file [default: digits-cnn
+    /// A built-in model (seed-cnn, digits-cnn, lenet5, small-cnn, mobilenet_v2-cifar, resnet18-cifar, resnet50) or a TOML file [default: digits-cnn
     /// for the digits, else small-cnn]
     #[arg(long, value_name = "NAME|FILE", help_heading = "Data and model")]
     pub model: Option<String>,

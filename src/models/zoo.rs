@@ -4,7 +4,7 @@ macro_rules! zoo {
     };
 }
 
-zoo!["seed-cnn", "digits-cnn", "lenet5", "small-cnn", "resnet18-cifar"];
+zoo!["seed-cnn", "digits-cnn", "lenet5", "small-cnn", "mobilenet_v2-cifar", "resnet18-cifar", "resnet50"];
 
 /// The names of the built-in models, from small to large.
 pub fn built_in() -> impl Iterator<Item = &'static str> {

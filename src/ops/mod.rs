@@ -156,6 +156,7 @@ operators! {
     mse,
     mul,
     relu,
+    relu6,
     sigmoid,
     silu,
     smooth_l1,

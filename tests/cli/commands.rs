@@ -31,8 +31,10 @@ fn every_model_can_be_inspected() {
         // 6*25+6, 16*150+16, 400*120+120, 120*84+84, 84*10+10
         ("lenet5", 61706),
         ("small-cnn", 0),
+        ("mobilenet_v2-cifar", 2_296_922),
         // The parameters of PyTorch's ResNet-18 with a 3x3 stem, no max-pool and 10 classes.
         ("resnet18-cifar", 11_173_962),
+        ("resnet50", 25_557_032),
     ];
     for (model, parameters) in cases {
         let found = place.ok(&format!("inspect {model} --batch-size 8 --json")).json();

@@ -271,7 +271,7 @@ fn names_and_files_that_are_not_there_or_foreign() {
     assert_eq!(
         load("missing/xyz.toml").to_string(),
         "model \"missing/xyz.toml\" is neither built in nor a file; built in are seed-cnn, digits-cnn, lenet5, \
-         small-cnn, resnet18-cifar"
+         small-cnn, mobilenet_v2-cifar, resnet18-cifar, resnet50"
     );
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(load(&folder.path().to_string_lossy()), Error::Io { action: "read", .. }));

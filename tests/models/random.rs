@@ -137,6 +137,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("linear", &["out_features"], &["bias"]),
     ("max_pool2d", &["kernel_size"], &["stride", "padding", "dilation", "ceil_mode"]),
     ("relu", &[], &[]),
+    ("relu6", &[], &[]),
     ("sigmoid", &[], &[]),
     ("silu", &[], &[]),
     ("softplus", &[], &["beta", "threshold"]),

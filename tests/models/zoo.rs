@@ -12,7 +12,7 @@ fn bind(name: &str, input: [usize; 3], classes: usize) -> Model {
 /// Counted by PyTorch for the same networks written down as `torch.nn.Sequential`.
 #[test]
 fn parameter_counts_are_pytorchs() {
-    let (mnist, cifar, digits) = ([1, 28, 28], [3, 32, 32], [1, 8, 8]);
+    let (mnist, cifar, digits, imagenet) = ([1, 28, 28], [3, 32, 32], [1, 8, 8], [3, 224, 224]);
     let cases = [
         ("seed-cnn", mnist, 10, 13_610, 0),
         ("seed-cnn", cifar, 100, 180_324, 0),
@@ -22,6 +22,8 @@ fn parameter_counts_are_pytorchs() {
         ("lenet5", cifar, 10, 83_126, 0),
         ("small-cnn", mnist, 10, 468_010, 384),
         ("small-cnn", cifar, 100, 603_076, 384),
+        ("mobilenet_v2-cifar", cifar, 10, 2_296_922, 35_088),
+        ("resnet50", imagenet, 1000, 25_557_032, 53_120),
         ("resnet18-cifar", cifar, 10, 11_173_962, 9_600),
         ("resnet18-cifar", mnist, 10, 11_172_810, 9_600),
         ("resnet18-cifar", cifar, 100, 11_220_132, 9_600),
@@ -103,9 +105,19 @@ fn summaries_list_layers_with_shapes_parameters_and_operations() {
     let rows = summary(&resnet).rows;
     let added = rows.iter().find(|row| row.operator == "add").unwrap();
     assert_eq!((added.name.as_str(), added.output.to_vec()), ("3", vec![1, 64, 32, 32]));
-    // Counted by PyTorch's forward hooks.
-    let products = rows.iter().filter(|row| ["conv2d", "linear"].contains(&row.operator));
-    assert_eq!(products.map(|row| row.flops).sum::<u64>(), 2 * 555_422_720);
+}
+
+/// Counted by PyTorch's forward hooks.
+#[test]
+fn multiplications_are_as_many_as_in_pytorch() {
+    let cases =
+        [("mobilenet_v2-cifar", 91_154_944), ("resnet18-cifar", 555_422_720), ("resnet50", 4_089_184_256)];
+    for (name, multiplications) in cases {
+        let (graph, _) = ModelSpec::load(name).unwrap().unbound().unwrap().graph(Mode::Eval, 1).unwrap();
+        let rows = summary(&graph).rows;
+        let products = rows.iter().filter(|row| ["conv2d", "linear"].contains(&row.operator));
+        assert_eq!(products.map(|row| row.flops).sum::<u64>(), 2 * multiplications, "{name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,12 @@ const CASES: &[Case] = &[
         derivatives: "0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1 1 1 1",
     },
     Case {
+        op: "relu6",
+        arguments: "",
+        values: "0 0 0 0 0 0 0 0 0 0 9.99999975e-05 0.00999999978 0.5 1 3 6 6 6 6 NaN",
+        derivatives: "0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 0 0 0 0 1",
+    },
+    Case {
         op: "leaky_relu",
         arguments: "negative_slope = 0.25",
         values: "-inf -2500 -25 -5 -0.75 -0.25 -0.125 -0.00249999994 -2.49999994e-05 0 9.99999975e-05 0.00999999978 \

@@ -41,7 +41,7 @@ fn models() -> Vec<Model> {
     let built_in = built_in().map(|name| ModelSpec::load(name).unwrap());
     built_in
         .chain([ModelSpec::parse("branches", BRANCHES).unwrap()])
-        .map(|spec| spec.unbound().unwrap())
+        .map(|spec| spec.bind(spec.unbound().unwrap().input(), 10).unwrap())
         .collect()
 }
 
