@@ -1,10 +1,11 @@
 use super::BenchArgs;
+use super::device;
 use super::report::{align_numbers, say, table};
 use crate::error::{Error, Result};
 use crate::graph::Mode;
 use crate::models::ModelSpec;
+use crate::train::benchmark;
 use crate::train::program::Task;
-use crate::train::{Device, benchmark};
 
 /// `wgrad bench`
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
@@ -13,7 +14,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         Some(image) => spec.bind(image, 10)?,
         None => spec.unbound()?,
     };
-    let device = pollster::block_on(Device::open(&args.device))?;
+    let device = device::open(&args.device)?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let batch_size = args.batch_size as usize;

@@ -4,6 +4,7 @@ use super::DevicesArgs;
 use super::report::{say, table};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, adapters};
+use crate::graph::Tier;
 
 #[derive(Serialize)]
 struct Row {
@@ -13,6 +14,7 @@ struct Row {
     backend: String,
     driver: String,
     max_binding_mib: Option<u64>,
+    tier: Option<Tier>,
 }
 
 /// `wgrad devices`
@@ -27,6 +29,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             backend: adapter.backend.clone(),
             driver: adapter.driver.clone(),
             max_binding_mib: Some(adapter.capabilities().max_storage_binding >> 20),
+            tier: Some(adapter.capabilities().tier),
         })
         .collect();
     rows.push(Row {
@@ -36,15 +39,17 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
         backend: "CPU path".to_string(),
         driver: String::new(),
         max_binding_mib: None,
+        tier: None,
     });
     if args.json {
         say(serde_json::to_string_pretty(&rows).map_err(|error| Error::NoDevice(error.to_string()))?);
         return Ok(());
     }
-    let mut shown = table(&["--device", "name", "kind", "backend", "driver", "largest binding"]);
+    let mut shown = table(&["--device", "name", "kind", "backend", "driver", "largest binding", "tier"]);
     for row in &rows {
         let binding = row.max_binding_mib.map_or(String::new(), |mib| format!("{mib} MiB"));
-        shown.add_row([&row.device, &row.name, &row.kind, &row.backend, &row.driver, &binding]);
+        let tier = row.tier.map_or("", Tier::name).to_string();
+        shown.add_row([&row.device, &row.name, &row.kind, &row.backend, &row.driver, &binding, &tier]);
     }
     say(shown);
     let hardware = found.iter().any(|adapter| adapter.kind != AdapterKind::Software);

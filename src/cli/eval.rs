@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::EvalArgs;
+use super::device;
 use super::report::{self, say};
 use super::train::load_data;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             about.classes.len()
         )));
     }
-    let device = pollster::block_on(Device::open(&args.device))?;
+    let device = device::open(&args.device)?;
     let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize).min(data.test.len());
     let task = task(&about, batch_size);
     let mut session = pollster::block_on(load(&model, &weights, &task, &device, &run))?;

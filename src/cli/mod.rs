@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod device;
 mod devices;
 mod eval;
 mod inspect;

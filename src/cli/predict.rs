@@ -3,13 +3,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::PredictArgs;
+use super::device;
 use super::eval::{load, task};
 use super::report::{align_numbers, say, table};
 use crate::data::read_image;
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::Data;
-use crate::train::{Device, Run, RunModel, Session};
+use crate::train::{Run, RunModel, Session};
 
 /// Images that are computed at once.
 const BATCH: usize = 16;
@@ -30,7 +31,7 @@ struct Guess {
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
     let (about, model, weights) = run.read_model()?;
-    let device = pollster::block_on(Device::open(&args.device))?;
+    let device = device::open(&args.device)?;
     let batch_size = args.images.len().min(BATCH);
     let mut session = pollster::block_on(load(&model, &weights, &task(&about, batch_size), &device, &run))?;
     let mut predictions = vec![];

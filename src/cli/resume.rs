@@ -1,9 +1,10 @@
 use super::ResumeArgs;
+use super::device;
 use super::report::say;
 use super::train::{Prepared, conclude, watch};
 use crate::error::{Error, Result};
 use crate::train::recipe::ResolvedRecipe;
-use crate::train::{Checkpoint, Device, Environment, Run, files};
+use crate::train::{Checkpoint, Environment, Run, files};
 
 /// `wgrad resume`
 pub(super) fn run(args: &ResumeArgs) -> Result<()> {
@@ -15,7 +16,7 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
     if let Some(reason) = passed_over {
         eprintln!("warning: {reason}; the checkpoint before it is used");
     }
-    let device = pollster::block_on(Device::open(&recipe.device))?;
+    let device = device::open(&recipe.device)?;
     warn_of_changes(&checkpoint.progress.environment, &device.environment());
     let prepared = Prepared::new(recipe, Some(&model))?;
     check_data(&run, &prepared)?;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::SelftestArgs;
 use super::report::{bar, say, table};
 use crate::error::{Error, Result};
+use crate::gpu::{Checks, Gpu, Opening};
 use crate::ops;
 use crate::selftest::check_on_gpu;
 use crate::train::{Device, DeviceChoice};
@@ -27,16 +28,17 @@ pub(super) fn run(args: &SelftestArgs) -> Result<()> {
         }
         choice => choice.clone(),
     };
-    let Device::Gpu(gpu) = pollster::block_on(Device::open(&choice))? else {
-        return Err(Error::NoDevice("no GPU adapter was found to test".to_string()));
-    };
+    let gpu = open(&choice, Checks::On)?;
+    let unchecked = open(&choice, Checks::Off)?;
     let bar = bar(ops::registry().len() as u64, "testing {msg} {wide_bar} {pos}/{len}", args.json);
     let mut rows = vec![];
     for operator in ops::registry() {
         bar.set_message(operator.name);
         let samples = (operator.samples)();
-        let check = |sample| pollster::block_on(check_on_gpu(&Arc::clone(&gpu), sample)).err();
-        let failures: Vec<String> = samples.iter().filter_map(check).collect();
+        let check = |sample| pollster::block_on(check_on_gpu(&gpu, sample)).err();
+        let check_unchecked = |sample| pollster::block_on(check_on_gpu(&unchecked, sample)).err();
+        let mut failures: Vec<String> = samples.iter().filter_map(check).collect();
+        failures.extend(samples.first().and_then(check_unchecked).map(|error| format!("unchecked: {error}")));
         rows.push(Row { operator: operator.name, samples: samples.len(), failures });
         bar.inc(1);
     }
@@ -55,6 +57,14 @@ pub(super) fn run(args: &SelftestArgs) -> Result<()> {
         return Err(Error::Device { device: gpu.name.clone(), message });
     }
     Ok(())
+}
+
+/// Kernels are tested with run-time checks, and one sample of each operator also without, as other commands run them.
+fn open(choice: &DeviceChoice, checks: Checks) -> Result<Arc<Gpu>> {
+    match pollster::block_on(Device::open_with(choice, Opening { checks, ..Opening::default() }))? {
+        Device::Gpu(gpu) => Ok(gpu),
+        Device::Cpu => Err(Error::NoDevice("no GPU adapter was found to test".to_string())),
+    }
 }
 
 fn print(rows: &[Row], device: &str) {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TrainArgs;
+use super::device;
 use super::report::{self, Display, bar, say};
 use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::train::{Device, Evaluation, Length, Run, Settings, Trainer};
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
-    let device = pollster::block_on(Device::open(&recipe.device))?;
+    let device = device::open(&recipe.device)?;
     let prepared = Prepared::new(recipe, None)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {

@@ -4,9 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
+use super::pipeline_cache::{PipelineCache, PipelineKey, PipelineStore};
 use super::pipelines::PipelineMap;
+use super::tiers;
+use super::trusted::{self, Checks};
 use crate::error::{Error, Result};
-use crate::graph::Capabilities;
+use crate::graph::{Capabilities, Tier};
 
 /// What kind of device an adapter is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,9 +44,26 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Limits of the device that [`Gpu::open`] would make.
+    /// Limits and tier of the device that [`Gpu::open`] would make.
     pub fn capabilities(&self) -> Capabilities {
-        capabilities_of(&self.inner.limits())
+        tiers::capabilities(&self.inner, Tier::CooperativeMatrix)
+    }
+}
+
+/// How a device is opened. By default as the tests have it: with run-time checks and without a cache of pipelines.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Whether shaders carry run-time checks.
+    pub checks: Checks,
+    /// The best tier to use, if the adapter has it.
+    pub tier: Tier,
+    /// Keeps compiled pipelines, where the backend can give them (only Vulkan can).
+    pub pipelines: Option<Arc<dyn PipelineStore>>,
+}
+
+impl Default for Opening {
+    fn default() -> Opening {
+        Opening { checks: Checks::On, tier: Tier::CooperativeMatrix, pipelines: None }
     }
 }
 
@@ -74,12 +94,14 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: Mutex<PipelineMap>,
+    pub(super) checks: Checks,
+    pub(super) cache: Option<PipelineCache>,
     failure: Arc<Mutex<Option<Failure>>>,
     /// The adapter's name.
     pub name: String,
     /// The driver's name and version.
     pub driver: String,
-    /// Limits of the device.
+    /// Limits and tier of the device.
     pub capabilities: Capabilities,
 }
 
@@ -97,12 +119,23 @@ enum Failure {
 }
 
 impl Gpu {
-    /// Opens a device with all that the adapter offers.
+    /// Opens a device with all that the adapter offers, with run-time checks in shaders.
     pub async fn open(adapter: &Adapter) -> Result<Gpu> {
-        let limits = adapter.inner.limits();
+        Gpu::open_with(adapter, Opening::default()).await
+    }
+
+    /// Opens a device.
+    pub async fn open_with(adapter: &Adapter, opening: Opening) -> Result<Gpu> {
+        let capabilities = tiers::capabilities(&adapter.inner, opening.tier);
+        let required_features = tiers::features(&adapter.inner, capabilities.tier);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_limits: limits.clone(),
+            required_features,
+            required_limits: adapter.inner.limits(),
+            experimental_features: match capabilities.tier {
+                Tier::CooperativeMatrix => trusted::experimental_features(),
+                _ => wgpu::ExperimentalFeatures::disabled(),
+            },
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
@@ -115,14 +148,19 @@ impl Gpu {
         })?;
         let failure = Arc::new(Mutex::new(None));
         watch(&device, &failure);
+        let store = opening.pipelines.filter(|_| required_features.contains(wgpu::Features::PIPELINE_CACHE));
+        let key = || PipelineKey::new(&adapter.name, &adapter.driver);
+        let cache = store.map(|store| PipelineCache::new(&device, store, key()));
         Ok(Gpu {
             device,
             queue,
             pipelines: Mutex::new(HashMap::new()),
+            checks: opening.checks,
+            cache,
             failure,
             name: adapter.name.clone(),
             driver: adapter.driver.clone(),
-            capabilities: capabilities_of(&limits),
+            capabilities,
         })
     }
 
@@ -177,15 +215,4 @@ fn watch(device: &wgpu::Device, failure: &Arc<Mutex<Option<Failure>>>) {
 /// The content, also after a panic elsewhere: it is only ever replaced as a whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn capabilities_of(limits: &wgpu::Limits) -> Capabilities {
-    Capabilities {
-        max_storage_binding: limits.max_storage_buffer_binding_size & !255,
-        max_buffer: limits.max_buffer_size & !255,
-        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        max_workgroup_storage: limits.max_compute_workgroup_storage_size,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
-        max_workgroups: limits.max_compute_workgroups_per_dimension,
-    }
 }

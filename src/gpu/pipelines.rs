@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::device::{Gpu, lock};
+use super::pipeline_cache::PipelineCache;
 use super::reflect::{EntryPoint, Reflection};
+use super::trusted::{self, Checks};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Variant};
 use crate::plan::{Command, Plan, shader_text};
@@ -51,6 +53,9 @@ impl Gpu {
         for result in made {
             lock(&self.pipelines).extend(result?);
         }
+        if let Some(cache) = self.cache.as_ref().filter(|_| !variants.is_empty()) {
+            cache.keep();
+        }
         Ok(())
     }
 
@@ -78,7 +83,7 @@ impl Gpu {
     async fn compile(&self, missing: &Missing) -> Result<Compiled> {
         let fail = |message: String| Error::Device { device: self.name.clone(), message };
         let text = shader_text(missing.shader, &missing.variant);
-        let reflection = Reflection::new(&text)
+        let reflection = Reflection::for_tier(&text, self.capabilities.tier)
             .map_err(|message| fail(format!("shader {}: {message}", missing.shader)))?;
         let entries: Vec<(&'static str, EntryPoint)> = missing
             .entries
@@ -88,10 +93,9 @@ impl Gpu {
             .map_err(|name| fail(format!("shader {} has no entry point {name}", missing.shader)))?;
         let module = self
             .scoped(&format!("the shader {}", missing.shader), || {
-                self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                    label: Some(missing.shader),
-                    source: wgpu::ShaderSource::Naga(Cow::Owned(reflection.module)),
-                })
+                let source = wgpu::ShaderSource::Naga(Cow::Owned(reflection.module));
+                let descriptor = wgpu::ShaderModuleDescriptor { label: Some(missing.shader), source };
+                trusted::shader_module(&self.device, descriptor, self.checks)
             })
             .await?;
         let mut pipelines = vec![];
@@ -143,8 +147,11 @@ impl Gpu {
             layout: Some(&pipeline_layout),
             module,
             entry_point: Some(name),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: self.checks == Checks::On,
+                ..Default::default()
+            },
+            cache: self.cache.as_ref().map(PipelineCache::inner),
         });
         Pipeline { pipeline, layout, entry }
     }

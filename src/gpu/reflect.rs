@@ -1,8 +1,10 @@
 use wgpu::naga::front::wgsl;
-use wgpu::naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use wgpu::naga::valid::{
+    Capabilities, GlobalUse, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator,
+};
 use wgpu::naga::{AddressSpace, GlobalVariable, Handle, Module, ScalarKind, StorageAccess, TypeInner};
 
-use crate::graph::{Access, Dispatch, Scalar};
+use crate::graph::{Access, Dispatch, Scalar, Tier};
 
 /// A parsed and validated shader, with what its entry points bind.
 #[derive(Debug)]
@@ -49,12 +51,28 @@ pub struct UniformMember {
 }
 
 impl Reflection {
-    /// Parses and validates a complete shader; the message points at the line.
+    /// Parses and validates a complete shader that all of WebGPU can run; the message points at the line.
     pub fn new(text: &str) -> Result<Reflection, String> {
+        Reflection::for_tier(text, Tier::Portable)
+    }
+
+    /// The same for a shader that needs a tier.
+    pub fn for_tier(text: &str, tier: Tier) -> Result<Reflection, String> {
         let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
         // unpack2x16float, which all of WebGPU has.
-        let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let beyond = [
+            (Tier::Subgroups, Capabilities::SUBGROUP),
+            (Tier::HalfPrecision, Capabilities::SHADER_FLOAT16),
+            (Tier::CooperativeMatrix, Capabilities::COOPERATIVE_MATRIX),
+        ];
+        for (_, more) in beyond.into_iter().filter(|(step, _)| *step <= tier) {
+            capabilities |= more;
+        }
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+        if tier >= Tier::Subgroups {
+            validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+        }
         let info = validator.validate(&module).map_err(|error| error.emit_to_string(text))?;
         Ok(Reflection { module, info })
     }

@@ -1,4 +1,32 @@
-/// Limits and tiers of a device, as numbers: all that lowering knows about it.
+use serde::Serialize;
+
+/// What kernels a device can run; each tier has all that those before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// What all of WebGPU has. The kernels that all others are compared with.
+    Portable,
+    /// Also operations among the invocations of a subgroup.
+    Subgroups,
+    /// Also arithmetic on f16; storing f16 is in every tier.
+    HalfPrecision,
+    /// Also products of 16 x 16 matrices of f16, accumulated in f32.
+    CooperativeMatrix,
+}
+
+impl Tier {
+    /// Its name, for people and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Portable => "portable",
+            Tier::Subgroups => "subgroups",
+            Tier::HalfPrecision => "half-precision",
+            Tier::CooperativeMatrix => "cooperative-matrix",
+        }
+    }
+}
+
+/// Limits and tier of a device: all that lowering knows about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Largest range of a storage buffer that one binding reaches, in bytes.
@@ -13,6 +41,10 @@ pub struct Capabilities {
     pub max_invocations: u32,
     /// Workgroups per dimension of a dispatch.
     pub max_workgroups: u32,
+    /// The best kernels that it can run.
+    pub tier: Tier,
+    /// Fewest and most invocations of a subgroup.
+    pub subgroup_size: [u32; 2],
 }
 
 impl Capabilities {
@@ -24,5 +56,7 @@ impl Capabilities {
         max_workgroup_storage: 16 << 10,
         max_invocations: 256,
         max_workgroups: 65_535,
+        tier: Tier::Portable,
+        subgroup_size: [4, 128],
     };
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 pub use backward::{Backward, reverse_walk};
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, Tier};
 pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
 pub use init::Init;

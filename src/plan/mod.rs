@@ -21,7 +21,7 @@ pub use liveness::Liveness;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
 pub use resident::{Data, Resident};
-pub use shader::{shader_text, shaders};
+pub use shader::{shader_hash, shader_text, shaders};
 
 use crate::error::{Error, Result};
 use crate::graph::{Capabilities, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};

@@ -31,3 +31,16 @@ pub fn shader_text(stem: &str, variant: &Variant) -> String {
     }
     enables + &text
 }
+
+/// A hash of all shader files, to tell what was compiled or measured from other versions of them.
+pub fn shader_hash() -> u64 {
+    let texts = shaders()
+        .flat_map(|(stem, shader)| [stem, shader.source].into_iter().chain(shader.snippets.iter().copied()));
+    let variants =
+        ops::VARIANT_SNIPPETS.iter().flat_map(|snippet| [snippet.stem, snippet.enables, snippet.source]);
+    // FNV-1a, which stays the same from one version of Rust to the next; a text's end counts too.
+    texts.chain(variants).fold(0xcbf2_9ce4_8422_2325, |hash, text| {
+        let bytes = text.bytes().chain([0xff]);
+        bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    })
+}

@@ -19,14 +19,15 @@ pub async fn check_on_gpu(gpu: &Arc<Gpu>, sample: &Sample) -> Result<(), String>
     for poke in [false, true] {
         let case = Case::new(sample)?;
         let case = if poke { case.with_nan() } else { case };
-        let got = run_gpu(gpu, &case).await.map_err(fail)?;
+        let got = run_on_gpu(gpu, &case).await.map_err(fail)?;
         compare(sample, &case.run_cpu::<f64>(), &case.run_cpu::<f32>(), &got)
             .map_err(|error| if poke { format!("{error} (with a NaN in the first input)") } else { error })?;
     }
     Ok(())
 }
 
-async fn run_gpu(gpu: &Arc<Gpu>, case: &Case) -> Result<Outputs> {
+/// Runs a case on a GPU, in memory poisoned with NaN.
+pub async fn run_on_gpu(gpu: &Arc<Gpu>, case: &Case) -> Result<Outputs> {
     let mut session = Session::new(gpu.clone(), case.program.clone(), &serially).await?.poisoned();
     session.submit(0, &case.data(&case.floats::<f32>()), &STEP)?;
     let finished = session.collect(0).await?;

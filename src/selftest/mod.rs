@@ -6,7 +6,7 @@ mod device;
 mod gradient;
 
 pub use case::{Case, CaseInput, Outputs, max_abs};
-pub use device::{check_on_gpu, serially};
+pub use device::{check_on_gpu, run_on_gpu, serially};
 pub use gradient::check_gradients;
 
 use crate::ops::Sample;

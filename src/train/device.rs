@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recipe::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::gpu::{Adapter, AdapterKind, Gpu, adapters};
+use crate::gpu::{Adapter, AdapterKind, Checks, Gpu, Opening, adapters};
 
 /// What a session runs on.
 #[derive(Clone, Debug)]
@@ -30,8 +30,13 @@ pub struct Environment {
 }
 
 impl Device {
-    /// Opens the device that the user asked for.
+    /// Opens the device that the user asked for, without run-time checks in shaders. Touches no files.
     pub async fn open(choice: &DeviceChoice) -> Result<Device> {
+        Device::open_with(choice, Opening { checks: Checks::Off, ..Opening::default() }).await
+    }
+
+    /// Opens the device that the user asked for; `opening` is for GPUs.
+    pub async fn open_with(choice: &DeviceChoice, opening: Opening) -> Result<Device> {
         if *choice == DeviceChoice::Cpu {
             return Ok(Device::Cpu);
         }
@@ -45,7 +50,7 @@ impl Device {
             DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
         };
         match chosen {
-            Some(adapter) => Ok(Device::Gpu(Arc::new(Gpu::open(adapter).await?))),
+            Some(adapter) => Ok(Device::Gpu(Arc::new(Gpu::open_with(adapter, opening).await?))),
             None => Ok(Device::Cpu),
         }
     }

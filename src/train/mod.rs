@@ -1,6 +1,7 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
 mod benchmark;
+mod cache;
 mod checkpoint;
 mod device;
 mod evaluation;
@@ -14,6 +15,7 @@ mod trainer;
 pub mod weights;
 
 pub use benchmark::{Benchmark, benchmark};
+pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};
 pub use device::{Device, Environment, in_parallel};
 pub use evaluation::{ClassRow, Evaluation, Evaluator};

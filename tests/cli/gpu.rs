@@ -128,3 +128,34 @@ fn without_an_adapter_the_cpu_is_taken_or_an_error_says_what_to_do() {
     assert_eq!(auto.code, Some(0), "{auto:?}");
     assert!(auto.out.starts_with("device  the CPU ("), "{}", auto.out);
 }
+
+#[test]
+fn compiled_kernels_are_kept_and_damaged_files_passed_over() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    write_tiny(&place);
+    let bench = || {
+        let mut command =
+            place.command("bench --model net.toml --batch-size 2 --device gpu --steps 1 --input 1,8,8");
+        let ran = Ran::of(command.env("WGRAD_CACHE", place.path("cache")).output());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran
+    };
+    assert_eq!(bench().err, "");
+    let kept: Vec<_> = std::fs::read_dir(place.path("cache"))
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    // Only Vulkan has such caches.
+    for path in &kept {
+        assert_eq!(bench().err, "", "what was kept fits");
+        let whole = std::fs::read(path).unwrap();
+        std::fs::write(path, &whole[..whole.len() - 1]).unwrap();
+        assert!(bench().err.contains("is damaged or of another version"), "{:?}", bench().err);
+        assert_eq!(bench().err, "", "it was replaced");
+    }
+    println!("{} files kept", kept.len());
+}

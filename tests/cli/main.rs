@@ -74,6 +74,8 @@ impl Place {
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         // A backtrace would be seen; and libwayland, which a layer of Mesa loads, complains without this folder.
         command.env("RUST_BACKTRACE", "1").env("XDG_RUNTIME_DIR", self.dir.path());
+        // Nothing is left in the home of whoever runs the tests.
+        command.env("WGRAD_CACHE", "off");
         command
     }
 
