@@ -27,6 +27,7 @@ pub(super) fn capabilities(adapter: &wgpu::Adapter, highest: Tier) -> Capabiliti
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         tier: tier(adapter, highest),
+        tuning: None,
         subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
     }
 }

@@ -1,4 +1,8 @@
+use std::sync::Arc;
+
 use serde::Serialize;
+
+use super::Tuning;
 
 /// What kernels a device can run; each tier has all that those before it have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,6 +49,8 @@ pub struct Capabilities {
     pub tier: Tier,
     /// Fewest and most invocations of a subgroup.
     pub subgroup_size: [u32; 2],
+    /// Which configurations of kernels to take instead of the default ones.
+    pub tuning: Option<Arc<Tuning>>,
 }
 
 impl Capabilities {
@@ -58,5 +64,6 @@ impl Capabilities {
         max_workgroups: 65_535,
         tier: Tier::Portable,
         subgroup_size: [4, 128],
+        tuning: None,
     };
 }

@@ -1,4 +1,4 @@
-use super::{Capabilities, TensorDesc};
+use super::{Capabilities, Choice, Configuration, TensorDesc, TuningKey};
 use crate::tensor::DType;
 
 /// Invocations of a workgroup in kernels that do one element each; appended to every shader as `WORKGROUP_SIZE`.
@@ -128,6 +128,18 @@ pub struct Lower<'a> {
     pub name: &'a str,
     dispatches: Vec<Dispatch<Slot>>,
     scratch: Vec<usize>,
+    choices: Vec<Choice>,
+}
+
+/// What a node is lowered to.
+#[derive(Debug)]
+pub struct Lowered {
+    /// Its dispatches.
+    pub dispatches: Vec<Dispatch<Slot>>,
+    /// Sizes of its scratch buffers, in 4-byte numbers.
+    pub scratch: Vec<usize>,
+    /// Choices among configurations of kernels.
+    pub choices: Vec<Choice>,
 }
 
 impl<'a> Lower<'a> {
@@ -138,7 +150,7 @@ impl<'a> Lower<'a> {
         outputs: &'a [TensorDesc],
         capabilities: &'a Capabilities,
     ) -> Lower<'a> {
-        Lower { inputs, outputs, capabilities, name, dispatches: vec![], scratch: vec![] }
+        Lower { inputs, outputs, capabilities, name, dispatches: vec![], scratch: vec![], choices: vec![] }
     }
 
     /// Reserves memory for `elements` 4-byte numbers between this node's dispatches.
@@ -160,9 +172,21 @@ impl<'a> Lower<'a> {
         DispatchBuilder { lower: self, dispatch }
     }
 
-    /// The dispatches and the sizes, in elements, of the scratch buffers.
-    pub fn finish(self) -> (Vec<Dispatch<Slot>>, Vec<usize>) {
-        (self.dispatches, self.scratch)
+    /// Chooses a configuration of a kernel: the device's tuned one if there is one, else the first. All candidates can
+    /// run; exact ones give the same bits.
+    pub fn choose<C: Configuration>(&mut self, key: TuningKey, candidates: &[C]) -> C {
+        let key = key.to_string();
+        let tuned = self.capabilities.tuning.as_ref().and_then(|tuning| tuning.choices.get(&key));
+        let position = |name: &String| candidates.iter().position(|candidate| candidate.name() == *name);
+        let chosen = tuned.and_then(position).unwrap_or(0);
+        let names = candidates.iter().map(|candidate| (candidate.name(), candidate.exact())).collect();
+        self.choices.push(Choice { key, candidates: names, chosen });
+        candidates[chosen]
+    }
+
+    /// What the node was lowered to.
+    pub fn finish(self) -> Lowered {
+        Lowered { dispatches: self.dispatches, scratch: self.scratch, choices: self.choices }
     }
 }
 

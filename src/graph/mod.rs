@@ -9,6 +9,7 @@ mod dispatch;
 mod eval;
 mod init;
 mod op;
+mod tuning;
 mod update;
 
 use std::collections::HashSet;
@@ -19,10 +20,11 @@ use indexmap::IndexMap;
 
 pub use backward::{Backward, reverse_walk};
 pub use capabilities::{Capabilities, Tier};
-pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Scalar, Slot, Variant};
+pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
+pub use tuning::{Choice, Configuration, Tuning, TuningKey};
 pub use update::{ParameterGroup, Step, Update, UpdatePage};
 
 use crate::error::{Error, Result};

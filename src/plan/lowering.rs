@@ -6,7 +6,9 @@ use super::colour::Colours;
 use super::liveness::Liveness;
 use super::{Command, Memory, PageList, Place, Plan, Program, update};
 use crate::error::{Error, Result};
-use crate::graph::{Access, Capabilities, Dispatch, Graph, Lower, Node, NodeKind, Op, Slot, Value};
+use crate::graph::{
+    Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, Node, NodeKind, Op, Slot, Value,
+};
 
 /// Lowers a graph: every node's dispatches, with each value given a place.
 pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilities) -> Result<Plan> {
@@ -21,8 +23,10 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         inputs: places.inputs.clone(),
         outputs: IndexMap::new(),
         updates: false,
+        choices: vec![],
     };
-    for node in lowered {
+    for mut node in lowered {
+        plan.choices.extend(node.choices.drain(..).map(|choice| (node.index, choice)));
         plan.commands.extend(places.emit(graph, &liveness, node));
     }
     plan.temporaries = places.colours.sizes.clone();
@@ -44,6 +48,7 @@ struct LoweredNode {
     label: String,
     dispatches: Vec<Dispatch<Slot>>,
     scratch: Vec<usize>,
+    choices: Vec<Choice>,
 }
 
 fn lower_nodes(graph: &Graph, liveness: &Liveness, capabilities: &Capabilities) -> Vec<LoweredNode> {
@@ -66,8 +71,8 @@ fn lower_node(
     let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
     let mut lower = Lower::new(&node.name, &inputs, &node.outputs, capabilities);
     op.lower(&mut lower);
-    let (dispatches, scratch) = lower.finish();
-    LoweredNode { index, label: node.label(), dispatches, scratch }
+    let Lowered { dispatches, scratch, choices } = lower.finish();
+    LoweredNode { index, label: node.label(), dispatches, scratch, choices }
 }
 
 /// Values that are computed straight into a page, and those that have to be copied there.

@@ -24,7 +24,7 @@ pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
 
 use crate::error::{Error, Result};
-use crate::graph::{Capabilities, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};
+use crate::graph::{Capabilities, Choice, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
 #[derive(Debug)]
@@ -164,6 +164,8 @@ pub struct Plan {
     pub outputs: IndexMap<String, (Place, TensorDesc)>,
     /// Whether the plan ends with an update of the parameters.
     pub updates: bool,
+    /// Choices among configurations of kernels, each with its node's index in the graph.
+    pub choices: Vec<(usize, Choice)>,
 }
 
 /// Words of the control buffer, written by `grad_norm.finish` and read by every update.

@@ -195,7 +195,9 @@ fn sessions_allocate_what_plans_say() {
             buffers.map(|bytes| bytes.next_multiple_of(BINDING_UNIT)).sum::<u64>()
         };
         // Parameters, gradients and momentum; running statistics and those of the batch.
-        let pages = program.resident_bytes() + 3 * program.pages.parameters.bytes() + 2 * program.pages.statistics.bytes();
+        let pages = program.resident_bytes()
+            + 3 * program.pages.parameters.bytes()
+            + 2 * program.pages.statistics.bytes();
         let want = pages + plans.iter().map(of_plan).sum::<u64>();
         assert_eq!(session.device_bytes(), Some(want), "{}", adapter.name);
     }

@@ -82,7 +82,7 @@ fn lowered<'a>(
         let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
         let mut lower = Lower::new(&node.name, &inputs, &node.outputs, limits);
         op.lower(&mut lower);
-        let dispatches = lower.finish().0.into_iter();
+        let dispatches = lower.finish().dispatches.into_iter();
         dispatches.map(|dispatch| (index, dispatch, node.inputs.as_slice())).collect()
     })
 }

@@ -45,7 +45,10 @@ fn graphs_share_what_was_written_once() {
         keep("labels", Resident::Int(Arc::new(vec![0; 7]))).unwrap();
         keep("table", Resident::Real(table.clone())).unwrap();
         let error = keep("labels", Resident::Int(Arc::new(vec![0; 6]))).unwrap_err().to_string();
-        assert_eq!(error, "the input \"labels\" was given 6 elements of I32, it takes 7 elements of I32 ([7])");
+        assert_eq!(
+            error,
+            "the input \"labels\" was given 6 elements of I32, it takes 7 elements of I32 ([7])"
+        );
         let error = keep("lables", Resident::Int(Arc::new(vec![0; 7]))).unwrap_err().to_string();
         assert!(error.contains("no data \"lables\""), "{error}");
         for (graph, indices) in [vec![6, -1], vec![0, 3, 6, 7, 1]].iter().enumerate() {
