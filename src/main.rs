@@ -2,9 +2,10 @@
 #![deny(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
+    let started = std::time::Instant::now();
     #[cfg(target_os = "linux")]
     quieten_mesa();
-    wgrad::cli::main(wgrad::cli::run)
+    wgrad::cli::main(|command| wgrad::cli::run(command, started))
 }
 
 /// Where there is no desktop session, Mesa's device-select layer prints errors each time that adapters are listed;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 
 use crate::data::DataSource;
-use crate::train::recipe::DeviceChoice;
+use crate::train::recipe::{DeviceChoice, OptimizerName};
 
 /// The arguments of `wgrad resume`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -92,7 +92,7 @@ pub struct InspectArgs {
 
 /// The arguments of `wgrad bench`.
 #[derive(Clone, Debug, PartialEq, Args)]
-#[command(after_help = "Example:\n  wgrad bench --model small-cnn --batch-size 64 --device cpu")]
+#[command(after_help = "Example:\n  wgrad bench --model small-cnn --batch-size 64 --device gpu --profile")]
 pub struct BenchArgs {
     /// A built-in model's name or a TOML file
     #[arg(long, value_name = "MODEL")]
@@ -106,9 +106,24 @@ pub struct BenchArgs {
     /// Channels, height and width of a sample [default: the model's]
     #[arg(long, value_name = "C,H,W", value_parser = sample_shape)]
     pub input: Option<[usize; 3]>,
-    /// Steps to measure, after a few that are not counted
+    /// Optimizer, with PyTorch's settings
+    #[arg(long, value_name = "NAME", default_value = "sgd")]
+    pub optimizer: OptimizerName,
+    /// Momentum of SGD
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    pub momentum: f64,
+    /// Steps to measure, after those that are not counted
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// Steps that are not counted, besides the first [default: a tenth of the others, at least 3]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u32>,
+    /// Also time each kernel of a step, and show how far from the device's limits it is
+    #[arg(long)]
+    pub profile: bool,
+    /// Write the profile as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -12,10 +12,12 @@ mod predict;
 mod report;
 mod resume;
 mod selftest;
+mod trace;
 mod train;
 mod train_args;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -60,8 +62,8 @@ pub enum Command {
     Selftest(SelftestArgs),
 }
 
-/// Runs a subcommand.
-pub fn run(command: Command) -> Result<()> {
+/// Runs a subcommand of a process that `started` at this time.
+pub fn run(command: Command, started: Instant) -> Result<()> {
     match command {
         Command::Train(args) => train::run(&args),
         Command::Resume(args) => resume::run(&args),
@@ -69,7 +71,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(args) => bench::run(&args, started),
         Command::Selftest(args) => selftest::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 mod gemm;
 mod host;
+mod profile;
 mod session;
 
 pub use host::Threads;

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
 use super::Threads;
+use super::profile::Recorder;
 use crate::graph::{
     Context, Graph, Node, NodeKind, Op, ParameterGroup, Real, Step, TensorDesc, UpdatePage, Value, View,
     ViewMut,
@@ -23,6 +25,7 @@ pub struct Session<T: Element> {
     threads: Threads<T>,
     halted: bool,
     poison: bool,
+    pub(super) recorder: Option<Recorder>,
 }
 
 /// A [`Real`] that knows which of an operator's kernels it is for.
@@ -102,6 +105,7 @@ impl<T: Element> Session<T> {
             threads: Threads::default(),
             halted: false,
             poison: false,
+            recorder: None,
         }
     }
 
@@ -138,11 +142,19 @@ impl<T: Element> Session<T> {
         let graph = &program.graphs[graph];
         for index in 0..graph.nodes().len() {
             if self.liveness[graph_index].needed[index] {
+                let began = Instant::now();
                 self.evaluate(graph, index, inputs, step);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.node(graph, &graph.nodes()[index], began);
+                }
                 self.bury(graph_index, index);
             }
         }
+        let began = Instant::now();
         let report = self.finish(&program, graph, step);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.update(&program, graph, began);
+        }
         self.pool.extend(self.values.drain().map(|(_, buffer)| buffer));
         report
     }

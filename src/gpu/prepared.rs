@@ -24,6 +24,17 @@ pub(super) enum Prepared {
     Copy { from: (wgpu::Buffer, u64), to: (wgpu::Buffer, u64), bytes: u64 },
 }
 
+impl Prepared {
+    /// Adds a dispatch to a pass.
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        if let Prepared::Dispatch { pipeline, bind_group, workgroups: [x, y, z] } = self {
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, bind_group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
+    }
+}
+
 impl PreparedPlan {
     pub(super) async fn new(session: &Session, plan: Plan) -> Result<PreparedPlan> {
         let gpu = &session.gpu;
@@ -155,10 +166,8 @@ pub(super) fn encode(commands: &[Prepared], encoder: &mut wgpu::CommandEncoder) 
             continue;
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        while let Some(Prepared::Dispatch { pipeline, bind_group, workgroups: [x, y, z] }) = commands.peek() {
-            pass.set_pipeline(&pipeline.pipeline);
-            pass.set_bind_group(0, bind_group, &[]);
-            pass.dispatch_workgroups(*x, *y, *z);
+        while let Some(dispatch @ Prepared::Dispatch { .. }) = commands.peek() {
+            dispatch.record(&mut pass);
             commands.next();
         }
     }

@@ -102,17 +102,19 @@ pub struct Dispatch<B> {
     pub uniforms: Vec<(&'static str, Scalar)>,
     /// Workgroups in x, y, z.
     pub workgroups: [u32; 3],
+    /// Floating-point operations, for profiles; lowering gives a node's to the dispatch that moves most.
+    pub flops: u64,
 }
 
 impl Dispatch<Slot> {
     /// The same dispatch with its buffers placed.
     pub fn placed<B>(self, place: impl Fn(Slot) -> B) -> Dispatch<B> {
-        let Dispatch { shader, entry, variant, bindings, uniforms, workgroups } = self;
+        let Dispatch { shader, entry, variant, bindings, uniforms, workgroups, flops } = self;
         let bindings = bindings
             .into_iter()
             .map(|Binding { name, buffer, access }| Binding { name, buffer: place(buffer), access })
             .collect();
-        Dispatch { shader, entry, variant, bindings, uniforms, workgroups }
+        Dispatch { shader, entry, variant, bindings, uniforms, workgroups, flops }
     }
 }
 
@@ -168,6 +170,7 @@ impl<'a> Lower<'a> {
             bindings: vec![],
             uniforms: vec![],
             workgroups: [1, 1, 1],
+            flops: 0,
         };
         DispatchBuilder { lower: self, dispatch }
     }

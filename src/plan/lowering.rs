@@ -71,7 +71,17 @@ fn lower_node(
     let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
     let mut lower = Lower::new(&node.name, &inputs, &node.outputs, capabilities);
     op.lower(&mut lower);
-    let Lowered { dispatches, scratch, choices } = lower.finish();
+    let Lowered { mut dispatches, scratch, choices } = lower.finish();
+    let bytes = |slot: Slot| match slot {
+        Slot::Input(i) => inputs[i].bytes(),
+        Slot::Output(i) => node.outputs[i].bytes(),
+        Slot::Scratch(i) => scratch[i] * 4,
+    };
+    let moved = |dispatch: &Dispatch<Slot>| dispatch.bindings.iter().map(|b| bytes(b.buffer)).sum::<usize>();
+    // Of several that move as much, the first.
+    if let Some(main) = dispatches.iter_mut().rev().max_by_key(|dispatch| moved(dispatch)) {
+        main.flops = op.flops(&inputs, &node.outputs);
+    }
     LoweredNode { index, label: node.label(), dispatches, scratch, choices }
 }
 

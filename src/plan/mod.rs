@@ -7,6 +7,7 @@ mod liveness;
 mod lowering;
 mod pages;
 mod print;
+mod profile;
 mod resident;
 mod shader;
 mod update;
@@ -20,6 +21,7 @@ pub use colour::BINDING_UNIT;
 pub use liveness::Liveness;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
+pub use profile::KernelTime;
 pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
 

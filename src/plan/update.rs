@@ -42,6 +42,7 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
                 ],
                 uniforms: vec![("count", len.into()), ("base", base.into())],
                 workgroups: spread(groups),
+                flops: 0,
             },
         );
         base += groups;
@@ -64,6 +65,7 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
             ],
             uniforms: vec![("count", partials.into())],
             workgroups: [1, 1, 1],
+            flops: 0,
         },
     );
 }
@@ -93,6 +95,7 @@ fn append_optimizer(program: &Program, plan: &mut Plan) {
             bindings,
             uniforms,
             workgroups,
+            flops: 0,
         };
         push(plan, &label, dispatch);
     }
@@ -124,6 +127,7 @@ fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
                 bindings,
                 uniforms: vec![("count", len.into())],
                 workgroups: spread(len.div_ceil(64)),
+                flops: 0,
             },
         );
     }

@@ -14,7 +14,7 @@ mod session;
 mod trainer;
 pub mod weights;
 
-pub use benchmark::{Benchmark, benchmark};
+pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};
 pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};
 pub use device::{Device, Environment, in_parallel};

@@ -1,10 +1,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::device::{Device, in_parallel};
 use crate::error::Result;
 use crate::graph::Step;
-use crate::plan::{Data, Finished, PageList, Program, Resident};
+use crate::plan::{Data, Finished, KernelTime, PageList, Program, Resident};
 use crate::{cpu, gpu};
 
 /// A program on a device. Runs are submitted and collected in order; on the CPU they are done when submitted.
@@ -97,13 +98,25 @@ impl Session {
         }
     }
 
-    /// Each dispatch of a graph by itself, with its time in milliseconds; empty on the CPU.
-    pub async fn profile(&mut self, graph: usize) -> Result<Vec<(String, f64)>> {
-        let began = std::time::Instant::now();
+    /// Runs a graph once and gives the time of each of its kernels, in order.
+    pub async fn profile(
+        &mut self,
+        graph: usize,
+        inputs: &[(&str, Data<'_, f32>)],
+        step: &Step,
+    ) -> Result<Vec<KernelTime>> {
+        let began = Instant::now();
         match self {
-            Session::Gpu(session, _) => session.profile(graph, &|| began.elapsed().as_secs_f64() * 1e3).await,
-            Session::Cpu(..) => Ok(vec![]),
+            Session::Gpu(session, _) => {
+                session.profile(graph, inputs, step, &|| began.elapsed().as_secs_f64()).await
+            }
+            Session::Cpu(session, ..) => Ok(session.profile(graph, inputs, step)),
         }
+    }
+
+    /// Whether the device counts the time of its commands itself.
+    pub fn has_timestamps(&self) -> bool {
+        matches!(self, Session::Gpu(session, _) if session.has_timestamps())
     }
 
     /// Bytes of all buffers on a GPU.

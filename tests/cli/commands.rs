@@ -1,4 +1,4 @@
-//! `wgrad devices`, `inspect`, `bench`, and help.
+//! `wgrad devices`, `inspect`, and help.
 
 use serde_json::Value;
 
@@ -64,24 +64,6 @@ fn inspect_shows_layers_memory_and_the_plan() {
     place.fails("inspect net.toml --input 1,6", 2, &["--input", "such as 3,32,32"]);
     place.fails("inspect small_cnn", 1, &["neither built in nor a file", "did you mean \"small-cnn\"?"]);
     place.fails("inspect net.toml --batch-size 0", 2, &["--batch-size"]);
-}
-
-#[test]
-fn bench_measures_steps() {
-    let place = Place::new();
-    let line = "bench --model seed-cnn --batch-size 4 --steps 3 --device cpu";
-    let found = place.ok(&format!("{line} --json")).json();
-    for name in
-        ["ms_per_step", "ms_per_step_p10", "ms_per_step_p90", "img_per_s", "gflop_per_s", "ms_to_first_step"]
-    {
-        assert!(found[name].as_f64().unwrap() > 0.0, "{name}: {found}");
-    }
-    assert_eq!((&found["batch_size"], &found["steps"]), (&Value::from(4), &Value::from(3)));
-    assert!(found["device_bytes"].is_null());
-    let shown = place.ok(line).out;
-    assert!(shown.contains("ms/step") && shown.contains("img/s") && shown.contains("GFLOP/s"), "{shown}");
-    place.fails("bench --model nothing --batch-size 4", 1, &["neither built in nor a file"]);
-    place.fails("bench --batch-size 4", 2, &["--model"]);
 }
 
 #[test]

@@ -79,8 +79,6 @@ fn devices_are_chosen_by_index_and_name() {
         let ran =
             place.ok(&format!("bench --model seed-cnn --batch-size 2 --steps 1 --json --device {device}"));
         assert_eq!(ran.json()["device"], found[0]["name"]);
-        assert!(ran.json()["device_bytes"].as_u64().unwrap() > 0);
-        assert!(!ran.json()["kernels"].as_array().unwrap().is_empty());
     }
     place.fails(
         "bench --model seed-cnn --batch-size 2 --device 99",
@@ -88,6 +86,40 @@ fn devices_are_chosen_by_index_and_name() {
         &["no device \"99\"; there are: cpu, 0 ("],
     );
     place.fails("bench --model seed-cnn --batch-size 2 --device abacus", 1, &["no device \"abacus\""]);
+}
+
+#[test]
+fn bench_profiles_each_kernel() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    let line = "bench --model seed-cnn --batch-size 2 --steps 2 --device gpu --profile --trace trace.json";
+    let found = place.ok(&format!("{line} --json")).json();
+    for name in ["device_bytes", "host_ms_per_step", "gb_per_step", "gb_per_s", "share_of_peak_gb"] {
+        assert!(found[name].as_f64().unwrap() > 0.0, "{name}: {found}");
+    }
+    super::bench::are_documented(&found);
+    let kernels = found["profile"]["kernels"].as_array().unwrap();
+    let of = |kernel: &str| kernels.iter().find(|found| found["kernel"] == kernel).unwrap();
+    // 2 images of 26 x 26 pixels and 8 channels, from windows of 3 x 3.
+    assert_eq!(of("conv2d.forward")["flops"], 2 * 2 * 26 * 26 * 8 * 9);
+    assert_eq!(
+        of("conv2d.forward")["bytes"].as_u64().unwrap() / 4,
+        2 * 28 * 28 + 8 * 9 + 2 * 26 * 26 * 8 + 8
+    );
+    let share: f64 = kernels.iter().map(|kernel| kernel["share"].as_f64().unwrap()).sum();
+    assert!((share - 1.0).abs() < 1e-6, "{share}");
+    let trace: serde_json::Value = serde_json::from_slice(&place.read("trace.json")).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.len(), kernels.len() + 1);
+    assert!(
+        events.iter().all(|event| event["ts"].as_f64() >= Some(0.0) && event["dur"].as_f64() >= Some(0.0))
+    );
+    let shown = place.ok(line).out;
+    for part in ["conv2d.forward", "% of roofline", "GB/s", "trace: trace.json", "per step the host"] {
+        assert!(shown.contains(part), "{part:?} is not in: {shown}");
+    }
 }
 
 /// `tests/parity.rs` compares every sample; this is the command around it.

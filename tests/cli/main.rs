@@ -3,6 +3,7 @@
 mod bad_data;
 mod bad_flags;
 mod bad_runs;
+mod bench;
 mod commands;
 mod damage;
 mod disks;

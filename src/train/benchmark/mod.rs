@@ -1,0 +1,177 @@
+//! How fast a model trains, what a training step spends its time on, and what the device could do at best.
+
+mod peak;
+mod process;
+mod result;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::device::Device;
+use super::program::{self, TRAIN, Task};
+use super::recipe::Algorithm;
+use super::session::Session;
+use super::weights;
+use crate::error::Result;
+use crate::graph::{NodeKind, Step};
+use crate::models::Model;
+use crate::plan::{Data, KernelTime, PageList, Program};
+use crate::tensor::{CounterRng, Purpose};
+
+pub use peak::{Peak, peak};
+pub use result::{Benchmark, Kernel, Profile};
+
+/// Runs of a profile; the time of a kernel is the median over them.
+const PROFILED_RUNS: usize = 5;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchmarkSettings {
+    /// Steps that are not counted, before those that are.
+    pub warmup: usize,
+    /// Steps to time.
+    pub steps: usize,
+    /// The optimizer.
+    pub algorithm: Algorithm,
+    /// Whether to time each kernel of a step.
+    pub profile: bool,
+    /// When the process started.
+    pub started: Instant,
+}
+
+/// Trains `model` on random images and times the steps.
+pub async fn benchmark(
+    model: &Model,
+    task: &Task,
+    device: &Device,
+    settings: &BenchmarkSettings,
+) -> Result<Benchmark> {
+    let program = Arc::new(program::training(model, task, settings.algorithm.update(), 0.0, device)?);
+    let mut session = Session::new(device, program.clone()).await?;
+    let [parameters, statistics] =
+        weights::all_pages(&program.pages, &weights::initial(&program.graphs[TRAIN], 0));
+    session.write_pages(PageList::Parameters, &parameters);
+    session.write_pages(PageList::Statistics, &statistics);
+    let mut training = Training { session, batch: random_batch(task), settings };
+    let times = training.time_steps().await?;
+    let device_bytes = training.session.device_bytes();
+    let peak_resident_bytes = process::peak_resident_bytes();
+    let kernels = if settings.profile { training.profile().await? } else { vec![] };
+    let has_timestamps = training.session.has_timestamps();
+    drop(training);
+    let peak = peak(device).await?;
+    let measured = result::Measured {
+        device: device.name(),
+        flops: flops(&program),
+        times,
+        kernels,
+        has_timestamps,
+        device_bytes,
+        peak_resident_bytes,
+        peak,
+    };
+    Ok(measured.summarize(model.name(), task.batch_size, settings))
+}
+
+/// Milliseconds of the timed steps, and when the first step was done.
+struct Times {
+    steps: Vec<f64>,
+    /// Of these the time in which the host was busy with the step; none on the CPU, which is busy all the time.
+    host: Vec<f64>,
+    first: Duration,
+    first_at: Duration,
+}
+
+/// A session in the middle of a benchmark.
+struct Training<'a> {
+    session: Session,
+    batch: (Vec<f32>, Vec<i32>),
+    settings: &'a BenchmarkSettings,
+}
+
+impl Training<'_> {
+    async fn time_steps(&mut self) -> Result<Times> {
+        let (mut steps, mut host) = (vec![], vec![]);
+        let (mut first, mut first_at) = (Duration::ZERO, Duration::ZERO);
+        let total = self.settings.warmup + self.settings.steps;
+        let mut last = Instant::now();
+        for number in 0.. {
+            if steps.len() == total {
+                break;
+            }
+            let (inputs, step) = (inputs(&self.batch), step(number, self.settings));
+            let submitting = Instant::now();
+            self.session.submit(TRAIN, &inputs, &step)?;
+            host.push(submitting.elapsed().as_secs_f64() * 1e3);
+            // The first step is waited for; then two stay in flight, as in training.
+            let leave = if number == 0 { 0 } else { 2 };
+            if self.session.collect(leave).await?.is_some() {
+                if number == 0 {
+                    first = self.settings.started.elapsed();
+                    first_at = process::since_1970();
+                } else {
+                    steps.push(last.elapsed().as_secs_f64() * 1e3);
+                }
+                last = Instant::now();
+            }
+        }
+        while self.session.collect(0).await?.is_some() {}
+        let host = if let Session::Gpu(..) = self.session { host.split_off(1) } else { vec![] };
+        Ok(Times { steps: steps.split_off(self.settings.warmup), host, first, first_at })
+    }
+
+    /// The kernels of a step, each with its median time; they begin when they did in the last run.
+    async fn profile(&mut self) -> Result<Vec<KernelTime>> {
+        let (inputs, step) = (inputs(&self.batch), step(0, self.settings));
+        let mut runs = vec![];
+        for _ in 0..PROFILED_RUNS {
+            runs.push(self.session.profile(TRAIN, &inputs, &step).await?);
+        }
+        let mut last = runs.last().cloned().unwrap_or_default();
+        for (index, kernel) in last.iter_mut().enumerate() {
+            let mut seconds: Vec<f64> = runs.iter().map(|run| run[index].seconds).collect();
+            seconds.sort_by(f64::total_cmp);
+            kernel.seconds = seconds[PROFILED_RUNS / 2];
+        }
+        Ok(last)
+    }
+}
+
+fn inputs((images, labels): &(Vec<f32>, Vec<i32>)) -> [(&'static str, Data<'_, f32>); 2] {
+    [("images", Data::Real(images)), ("labels", Data::Int(labels))]
+}
+
+fn step(number: u32, settings: &BenchmarkSettings) -> Step {
+    Step {
+        step: number,
+        learning_rate: 1e-3,
+        clip_norm: f32::INFINITY,
+        optimizer: settings.algorithm.update().step_numbers(number + 1),
+        ..Default::default()
+    }
+}
+
+fn random_batch(task: &Task) -> (Vec<f32>, Vec<i32>) {
+    let mut rng = CounterRng::new(0, Purpose::Sample, "benchmark", 0);
+    let pixels = task.batch_size * task.image.iter().product::<usize>();
+    let images = (0..pixels).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
+    let labels = (0..task.batch_size).map(|sample| (sample % task.classes) as i32).collect();
+    (images, labels)
+}
+
+/// Floating-point operations of one training step.
+fn flops(program: &Program) -> u64 {
+    let graph = &program.graphs[TRAIN];
+    let needed = graph.needed();
+    let nodes = graph.nodes().iter().zip(needed).filter(|(_, needed)| *needed);
+    let counts = nodes.map(|(node, _)| match &node.kind {
+        NodeKind::Op(op) => {
+            let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
+            op.flops(&inputs, &node.outputs)
+        }
+        _ => 0,
+    });
+    counts.sum()
+}

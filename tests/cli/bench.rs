@@ -1,0 +1,71 @@
+//! `wgrad bench` on the CPU, and its fields.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Place;
+
+#[test]
+fn bench_measures_steps() {
+    let place = Place::new();
+    let line = "bench --model seed-cnn --batch-size 4 --steps 3 --device cpu";
+    let found = place.ok(&format!("{line} --json")).json();
+    for name in [
+        "ms_per_step",
+        "ms_per_step_p10",
+        "ms_per_step_p90",
+        "img_per_s",
+        "gflop_per_step",
+        "gflop_per_s",
+        "peak_gflop_per_s",
+        "share_of_peak_gflop",
+        "peak_gb_per_s",
+        "ms_to_first_step",
+        "first_step_unix_ms",
+    ] {
+        assert!(found[name].as_f64().unwrap() > 0.0, "{name}: {found}");
+    }
+    are_documented(&found);
+    assert_eq!((&found["batch_size"], &found["steps"]), (&Value::from(4), &Value::from(3)));
+    assert_eq!((&found["optimizer"], &found["precision"]), (&Value::from("sgd"), &Value::from("f32")));
+    assert!(found["device_bytes"].is_null() && found["profile"].is_null(), "{found}");
+    assert_eq!(found["peak_resident_bytes"].is_u64(), cfg!(target_os = "linux"));
+    let shown = place.ok(line).out;
+    assert!(shown.contains("ms/step") && shown.contains("img/s") && shown.contains("GFLOP/s"), "{shown}");
+    let adam = place.ok(&format!("{line} --json --optimizer adam --warmup 1")).json();
+    assert_eq!(adam["optimizer"], "adam");
+    place.fails("bench --model nothing --batch-size 4", 1, &["neither built in nor a file"]);
+    place.fails("bench --batch-size 4", 2, &["--model"]);
+    place.fails(&format!("{line} --trace no/such/folder/trace.json"), 1, &["no/such/folder"]);
+}
+
+#[test]
+fn bench_profiles_each_node() {
+    let place = Place::new();
+    let line = "bench --model digits-cnn --batch-size 3 --steps 1 --device cpu --profile";
+    let found = place.ok(&format!("{line} --json")).json();
+    are_documented(&found);
+    assert_eq!(found["profile"]["clock"], "host");
+    let kernels = found["profile"]["kernels"].as_array().unwrap();
+    let named = |name: &str| kernels.iter().filter(|kernel| kernel["kernel"] == name).count();
+    assert_eq!((named("conv2d.forward"), named("sgd.update")), (4, 1), "{found}");
+    let began: Vec<f64> = kernels.iter().map(|kernel| kernel["began_ms"].as_f64().unwrap()).collect();
+    assert!(began.is_sorted(), "{began:?}");
+    let shown = place.ok(line).out;
+    assert!(shown.contains("conv2d.forward x4") && shown.contains("% of roofline"), "{shown}");
+}
+
+/// Programs read these names: each has a line in the table of docs/measurements/README.md, and stays.
+pub fn are_documented(found: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/measurements/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let kernel = found["profile"]["kernels"].get(0);
+    let objects = [Some(found), found["profile"].as_object().map(|_| &found["profile"]), kernel];
+    for object in objects.into_iter().flatten() {
+        for name in object.as_object().unwrap().keys() {
+            let begins = |line: &str| line.starts_with(&format!("| `{name}` |"));
+            assert!(text.lines().any(begins), "docs/measurements/README.md has no line for {name}");
+        }
+    }
+}
