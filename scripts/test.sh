@@ -30,6 +30,7 @@ main() {
     stage "tests" cargo test --release --no-fail-fast
     stage "docs" env RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
     if [ "$full" = 1 ]; then
+        stage "SPIR-V of cooperative matrices" scripts/validate_spirv.sh
         on_swiftshader
     fi
     echo

@@ -124,6 +124,9 @@ pub struct BenchArgs {
     /// Write the profile as a trace for Perfetto or Chrome
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Multiply matrices of f16 cooperatively where the device is proved to (see `wgrad train --help`)
+    #[arg(long)]
+    pub cooperative: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -139,6 +142,17 @@ pub struct SelftestArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `wgrad prove-cooperative`, which no user needs to know.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct ProveArgs {
+    /// The adapter's place in `wgrad devices`
+    #[arg(long)]
+    pub device: usize,
+    /// Prove the emulation instead, which works on every adapter
+    #[arg(long)]
+    pub emulate: bool,
 }
 
 fn sample_shape(text: &str) -> Result<[usize; 3], String> {

@@ -23,7 +23,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         Some(image) => spec.bind(image, 10)?,
         None => spec.unbound()?,
     };
-    let device = device::open(&args.device)?;
+    let device = device::open(&args.device, args.cooperative)?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let batch_size = args.batch_size as usize;

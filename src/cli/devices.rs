@@ -1,10 +1,12 @@
 use serde::Serialize;
 
 use super::DevicesArgs;
+use super::cooperative;
 use super::report::{say, table};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, adapters};
 use crate::graph::Tier;
+use crate::train::CacheFolder;
 
 #[derive(Serialize)]
 struct Row {
@@ -15,11 +17,13 @@ struct Row {
     driver: String,
     max_binding_mib: Option<u64>,
     tier: Option<Tier>,
+    cooperative: Option<String>,
 }
 
 /// `wgrad devices`
 pub(super) fn run(args: &DevicesArgs) -> Result<()> {
     let found = pollster::block_on(adapters());
+    let cache = CacheFolder::of_user();
     let mut rows: Vec<Row> = found
         .iter()
         .map(|adapter| Row {
@@ -30,6 +34,10 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             driver: adapter.driver.clone(),
             max_binding_mib: Some(adapter.capabilities().max_storage_binding >> 20),
             tier: Some(adapter.capabilities().tier),
+            cooperative: adapter.cooperative().map(|_| {
+                let verdict = cooperative::known(adapter, cache.as_ref());
+                verdict.map_or("not tried yet".to_string(), |verdict| verdict.summary())
+            }),
         })
         .collect();
     rows.push(Row {
@@ -40,6 +48,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
         driver: String::new(),
         max_binding_mib: None,
         tier: None,
+        cooperative: None,
     });
     if args.json {
         say(serde_json::to_string_pretty(&rows).map_err(|error| Error::NoDevice(error.to_string()))?);
@@ -48,7 +57,9 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
     let mut shown = table(&["--device", "name", "kind", "backend", "driver", "largest binding", "tier"]);
     for row in &rows {
         let binding = row.max_binding_mib.map_or(String::new(), |mib| format!("{mib} MiB"));
-        let tier = row.tier.map_or("", Tier::name).to_string();
+        let tier = row.tier.map_or("", Tier::name);
+        let verdict = row.cooperative.as_ref().map_or(String::new(), |verdict| format!(" ({verdict})"));
+        let tier = format!("{tier}{verdict}");
         shown.add_row([&row.device, &row.name, &row.kind, &row.backend, &row.driver, &binding, &tier]);
     }
     say(shown);

@@ -29,7 +29,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             about.classes.len()
         )));
     }
-    let device = device::open(&args.device)?;
+    let device = device::open(&args.device, false)?;
     let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize).min(data.test.len());
     let task = task(&about, batch_size);
     let mut session = pollster::block_on(load(&model, &weights, &task, &device, &run))?;

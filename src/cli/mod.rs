@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod cooperative;
 mod device;
 mod devices;
 mod eval;
@@ -22,7 +23,9 @@ use std::time::Instant;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-pub use args::{BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ResumeArgs, SelftestArgs};
+pub use args::{
+    BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs,
+};
 pub use train_args::{RecipeFlags, TrainArgs};
 
 use crate::error::{Error, Result};
@@ -60,6 +63,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
     Selftest(SelftestArgs),
+    /// Try out an adapter's cooperative matrices; other commands start this by themselves
+    #[command(hide = true)]
+    ProveCooperative(ProveArgs),
 }
 
 /// Runs a subcommand of a process that `started` at this time.
@@ -73,6 +79,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
         Command::Selftest(args) => selftest::run(&args),
+        Command::ProveCooperative(args) => cooperative::run(&args),
     }
 }
 

@@ -31,7 +31,7 @@ struct Guess {
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
     let (about, model, weights) = run.read_model()?;
-    let device = device::open(&args.device)?;
+    let device = device::open(&args.device, false)?;
     let batch_size = args.images.len().min(BATCH);
     let mut session = pollster::block_on(load(&model, &weights, &task(&about, batch_size), &device, &run))?;
     let mut predictions = vec![];

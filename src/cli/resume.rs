@@ -16,7 +16,7 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
     if let Some(reason) = passed_over {
         eprintln!("warning: {reason}; the checkpoint before it is used");
     }
-    let device = device::open(&recipe.device)?;
+    let device = device::open(&recipe.device, recipe.cooperative)?;
     warn_of_changes(&checkpoint.progress.environment, &device.environment());
     let prepared = Prepared::new(recipe, Some(&model))?;
     check_data(&run, &prepared)?;
@@ -42,6 +42,7 @@ fn warn_of_changes(before: &Environment, now: &Environment) {
         ("driver", &before.driver, &now.driver),
         ("number of threads", &threads.0, &threads.1),
         ("version of wgrad", &before.version, &now.version),
+        ("way of cooperative products", &before.cooperative, &now.cooperative),
     ];
     for (name, before, now) in facts.into_iter().filter(|(_, before, now)| before != now) {
         eprintln!(

@@ -15,7 +15,7 @@ use crate::train::{Device, Evaluation, Length, Run, Settings, Trainer};
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
-    let device = device::open(&recipe.device)?;
+    let device = device::open(&recipe.device, recipe.cooperative)?;
     let prepared = Prepared::new(recipe, None)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {

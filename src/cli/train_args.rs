@@ -137,6 +137,11 @@ pub struct RecipeFlags {
     /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices` [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Run")]
     pub device: Option<DeviceChoice>,
+    /// Multiply matrices of f16 cooperatively (tensor cores) where the device is proved to; it changes results in their
+    /// last bits [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(value_name = "BOOL", help_heading = "Run")]
+    pub cooperative: Option<bool>,
     /// The folder of the run [default: a new one in runs/]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
@@ -192,6 +197,7 @@ impl From<RecipeFlags> for Recipe {
             final_div_factor: flags.final_div_factor,
             seed: flags.seed,
             device: flags.device,
+            cooperative: flags.cooperative,
             out: flags.out,
             checkpoint_every: flags.checkpoint_every,
             log_every: flags.log_every,

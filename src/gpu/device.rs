@@ -9,7 +9,7 @@ use super::pipelines::PipelineMap;
 use super::tiers;
 use super::trusted::{self, Checks};
 use crate::error::{Error, Result};
-use crate::graph::{Capabilities, Tier};
+use crate::graph::{Capabilities, Cooperative, Tier};
 
 /// What kind of device an adapter is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -48,6 +48,11 @@ impl Adapter {
     pub fn capabilities(&self) -> Capabilities {
         tiers::capabilities(&self.inner, Tier::CooperativeMatrix)
     }
+
+    /// How the adapter says it multiplies matrices cooperatively, for [`Opening::cooperative`]; to be proved first.
+    pub fn cooperative(&self) -> Option<Cooperative> {
+        tiers::cooperative(&self.inner)
+    }
 }
 
 /// How a device is opened. By default as the tests have it: with run-time checks and without a cache of pipelines.
@@ -57,13 +62,15 @@ pub struct Opening {
     pub checks: Checks,
     /// The best tier to use, if the adapter has it.
     pub tier: Tier,
+    /// How to multiply matrices cooperatively; by default not at all, since the feature is experimental.
+    pub cooperative: Option<Cooperative>,
     /// Keeps compiled pipelines, where the backend can give them (only Vulkan can).
     pub pipelines: Option<Arc<dyn PipelineStore>>,
 }
 
 impl Default for Opening {
     fn default() -> Opening {
-        Opening { checks: Checks::On, tier: Tier::CooperativeMatrix, pipelines: None }
+        Opening { checks: Checks::On, tier: Tier::CooperativeMatrix, cooperative: None, pipelines: None }
     }
 }
 
@@ -126,15 +133,19 @@ impl Gpu {
 
     /// Opens a device.
     pub async fn open_with(adapter: &Adapter, opening: Opening) -> Result<Gpu> {
-        let capabilities = tiers::capabilities(&adapter.inner, opening.tier);
-        let required_features = tiers::features(&adapter.inner, capabilities.tier);
+        let mut capabilities = tiers::capabilities(&adapter.inner, opening.tier);
+        let able = capabilities.tier == Tier::CooperativeMatrix;
+        capabilities.cooperative = opening.cooperative.filter(|wanted| able || wanted.is_emulated());
+        let experimental = capabilities.cooperative.is_some_and(|wanted| !wanted.is_emulated());
+        let asked = if experimental { capabilities.tier } else { capabilities.tier.min(Tier::HalfPrecision) };
+        let required_features = tiers::features(&adapter.inner, asked);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
             required_features,
             required_limits: adapter.inner.limits(),
-            experimental_features: match capabilities.tier {
-                Tier::CooperativeMatrix => trusted::experimental_features(),
-                _ => wgpu::ExperimentalFeatures::disabled(),
+            experimental_features: match experimental {
+                true => trusted::experimental_features(),
+                false => wgpu::ExperimentalFeatures::disabled(),
             },
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()

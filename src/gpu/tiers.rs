@@ -2,7 +2,7 @@
 
 use wgpu::Features;
 
-use crate::graph::{Capabilities, Tier};
+use crate::graph::{Capabilities, Cooperative, Tier};
 
 /// Features that are used wherever they are, whatever the tier.
 const ALWAYS: Features = Features::TIMESTAMP_QUERY
@@ -29,6 +29,7 @@ pub(super) fn capabilities(adapter: &wgpu::Adapter, highest: Tier) -> Capabiliti
         tier: tier(adapter, highest),
         tuning: None,
         subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
+        cooperative: None,
     }
 }
 
@@ -40,17 +41,24 @@ pub(super) fn features(adapter: &wgpu::Adapter, tier: Tier) -> Features {
 
 fn tier(adapter: &wgpu::Adapter, highest: Tier) -> Tier {
     let reached = STEPS.iter().take_while(|(step, features)| {
-        let usable = *step != Tier::CooperativeMatrix || multiplies_halves(adapter);
+        let usable = *step != Tier::CooperativeMatrix || cooperative(adapter).is_some();
         *step <= highest && adapter.features().contains(*features) && usable
     });
     reached.last().map_or(Tier::Portable, |(step, _)| *step)
 }
 
-/// Whether 16 x 16 matrices of f16 are multiplied into f32.
-fn multiplies_halves(adapter: &wgpu::Adapter) -> bool {
+/// The largest matrices of f16 that subgroups of the adapter say to multiply into f32.
+pub(super) fn cooperative(adapter: &wgpu::Adapter) -> Option<Cooperative> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let found = adapter.cooperative_matrix_properties();
-    found.iter().any(|shape| {
-        [shape.m_size, shape.n_size, shape.k_size] == [16; 3] && shape.ab_type == F16 && shape.cr_type == F32
-    })
+    let multiplies = |size: u32| {
+        let same = |shape: &wgpu::CooperativeMatrixProperties| {
+            [shape.m_size, shape.n_size, shape.k_size] == [size; 3]
+        };
+        found.iter().any(|shape| same(shape) && shape.ab_type == F16 && shape.cr_type == F32)
+    };
+    let size = [16, 8].into_iter().find(|size| multiplies(*size))?;
+    let info = adapter.get_info();
+    // Where the size varies (AMD), drivers take the smaller one for these kernels; the proof finds out if not.
+    Some(Cooperative { size, subgroup: info.subgroup_min_size.max(1), staged: false })
 }

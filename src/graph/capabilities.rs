@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Tuning;
+use super::{Cooperative, Tuning};
 
 /// What kernels a device can run; each tier has all that those before it have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,7 +14,7 @@ pub enum Tier {
     Subgroups,
     /// Also arithmetic on f16; storing f16 is in every tier.
     HalfPrecision,
-    /// Also products of 16 x 16 matrices of f16, accumulated in f32.
+    /// Also products of matrices of f16 by whole subgroups, accumulated in f32; see [`Cooperative`] for their use.
     CooperativeMatrix,
 }
 
@@ -49,6 +49,8 @@ pub struct Capabilities {
     pub tier: Tier,
     /// Fewest and most invocations of a subgroup.
     pub subgroup_size: [u32; 2],
+    /// How products of f16 matrices are made cooperatively; none where that is impossible, not proved or not wanted.
+    pub cooperative: Option<Cooperative>,
     /// Which configurations of kernels to take instead of the default ones.
     pub tuning: Option<Arc<Tuning>>,
 }
@@ -64,6 +66,7 @@ impl Capabilities {
         max_workgroups: 65_535,
         tier: Tier::Portable,
         subgroup_size: [4, 128],
+        cooperative: None,
         tuning: None,
     };
 }

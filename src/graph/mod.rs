@@ -5,6 +5,7 @@
 
 mod backward;
 mod capabilities;
+mod cooperative;
 mod dispatch;
 mod eval;
 mod init;
@@ -20,6 +21,7 @@ use indexmap::IndexMap;
 
 pub use backward::{Backward, reverse_walk};
 pub use capabilities::{Capabilities, Tier};
+pub use cooperative::Cooperative;
 pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
 pub use init::Init;

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::gemm_tile::{Tile, slabs};
-use super::shared::convolution_host;
+use super::shared::{convolution_host, cooperative};
 use super::shared::im2col::Dims;
 use super::shared::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
@@ -207,6 +207,10 @@ impl Op for Convolution {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let dims = Dims::new(self, &lower.inputs[0].shape, &lower.inputs[1].shape);
+        let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
+        if cooperative::convolution(lower, &dims, bias) {
+            return;
+        }
         let (m, n) = (dims.n * dims.p * dims.q, dims.k / self.groups);
         let tile = Tile::choose(m, n);
         let [x, y] = tile.count(m, n);
@@ -301,6 +305,9 @@ impl ConvolutionGrad {
 
     fn lower_grad_input(&self, lower: &mut Lower<'_>) {
         let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
+        if cooperative::convolution_grad_input(lower, &dims) {
+            return;
+        }
         let (m, n) = (dims.n * dims.h * dims.w, dims.c / dims.groups);
         let tile = Tile::choose(m, n);
         let [x, y] = tile.count(m, n);
@@ -315,6 +322,9 @@ impl ConvolutionGrad {
 
     fn lower_grad_weight(&self, lower: &mut Lower<'_>) {
         let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
+        if cooperative::convolution_grad_weight(lower, &dims) {
+            return;
+        }
         let (m, n) = (dims.filters(), dims.taps());
         let tile = Tile::choose(m, n);
         let [x, y] = tile.count(m, n);

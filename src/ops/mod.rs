@@ -12,7 +12,7 @@ pub(crate) use shared::layer::unknown_argument;
 pub use shared::layer::{Layer, LayerParser, parse_layer};
 pub use shared::reduction::Reduction;
 pub use shared::sample::{Draw, Sample, SampleInput};
-pub use shared::window::{Padding, Pair, Window};
+pub use shared::window::{Padding, Pair, Same, Window};
 
 /// A shader file and the shared snippets that are appended to it.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,11 @@ macro_rules! variant_snippets {
 }
 
 variant_snippets! {
+    "coop_16x16" needs "enable f16; enable wgpu_cooperative_matrix;",
+    "coop_8x8" needs "enable f16; enable wgpu_cooperative_matrix;",
+    "coop_emulated",
+    "coop_partial",
+    "coop_staged",
     "load_f16",
     "load_f32",
     "store_f16",
@@ -111,6 +116,9 @@ macro_rules! shader {
         }
     };
 }
+
+/// Shader files that several operators share, with entry points of their own.
+pub const FAMILIES: &[(&str, Shader)] = &[("cooperative", shader!("cooperative"))];
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {

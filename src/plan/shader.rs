@@ -1,9 +1,10 @@
 use crate::graph::{Scalar, Variant};
 use crate::{ops, optim};
 
-/// All shader files by stem: those of operators and those of the update.
+/// All shader files by stem: those of operators, those of families of them, and those of the update.
 pub fn shaders() -> impl Iterator<Item = (&'static str, ops::Shader)> {
-    ops::registry().iter().map(|operator| (operator.name, operator.shader)).chain(optim::shaders())
+    let operators = ops::registry().iter().map(|operator| (operator.name, operator.shader));
+    operators.chain(ops::FAMILIES.iter().copied()).chain(optim::shaders())
 }
 
 /// The complete WGSL of a shader file: the file as it stands, its snippets, those of the variant, and the variant's

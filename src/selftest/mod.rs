@@ -2,10 +2,12 @@
 //! tests and `wgrad selftest` run the same code.
 
 mod case;
+mod cooperative;
 mod device;
 mod gradient;
 
 pub use case::{Case, CaseInput, Outputs, max_abs};
+pub use cooperative::{ProductCase, check_product, product_cases, prove_products};
 pub use device::{check_on_gpu, run_on_gpu, serially};
 pub use gradient::check_gradients;
 

@@ -27,6 +27,9 @@ pub struct Environment {
     pub threads: usize,
     /// The version of wgrad, which stands for its table of kernels.
     pub version: String,
+    /// How matrices of f16 are multiplied cooperatively; empty if they are not.
+    #[serde(default)]
+    pub cooperative: String,
 }
 
 impl Device {
@@ -37,8 +40,21 @@ impl Device {
 
     /// Opens the device that the user asked for; `opening` is for GPUs.
     pub async fn open_with(choice: &DeviceChoice, opening: Opening) -> Result<Device> {
+        match Device::choose(choice).await? {
+            Some(adapter) => Device::open_adapter(&adapter, opening).await,
+            None => Ok(Device::Cpu),
+        }
+    }
+
+    /// Opens an adapter.
+    pub async fn open_adapter(adapter: &Adapter, opening: Opening) -> Result<Device> {
+        Ok(Device::Gpu(Arc::new(Gpu::open_with(adapter, opening).await?)))
+    }
+
+    /// The adapter that the user asked for; none for the CPU path.
+    pub async fn choose(choice: &DeviceChoice) -> Result<Option<Adapter>> {
         if *choice == DeviceChoice::Cpu {
-            return Ok(Device::Cpu);
+            return Ok(None);
         }
         let found = adapters().await;
         let best = found.iter().min_by_key(|adapter| adapter.kind);
@@ -49,10 +65,7 @@ impl Device {
             DeviceChoice::Index(index) => Some(found.get(*index).ok_or_else(|| unknown(choice, &found))?),
             DeviceChoice::Name(name) => Some(by_name(name, &found).ok_or_else(|| unknown(choice, &found))?),
         };
-        match chosen {
-            Some(adapter) => Ok(Device::Gpu(Arc::new(Gpu::open_with(adapter, opening).await?))),
-            None => Ok(Device::Cpu),
-        }
+        Ok(chosen.cloned())
     }
 
     /// Its name for people.
@@ -70,7 +83,11 @@ impl Device {
             Device::Gpu(gpu) => (gpu.name.clone(), gpu.driver.clone()),
         };
         let version = env!("CARGO_PKG_VERSION").to_string();
-        Environment { device, driver, threads: rayon::current_num_threads(), version }
+        let cooperative = match self {
+            Device::Gpu(gpu) => gpu.capabilities.cooperative.map_or_else(String::new, |way| way.name()),
+            Device::Cpu => String::new(),
+        };
+        Environment { device, driver, threads: rayon::current_num_threads(), version, cooperative }
     }
 
     /// Largest page of parameters that the device binds at once, in bytes.

@@ -191,3 +191,30 @@ fn compiled_kernels_are_kept_and_damaged_files_passed_over() {
     }
     println!("{} files kept", kept.len());
 }
+
+/// No driver here has cooperative matrices of f16; a run that wants them says so, and is the run without them.
+#[test]
+fn cooperative_matrices_are_proved_before_they_are_used() {
+    if !*HAS_ADAPTER {
+        return;
+    }
+    let place = Place::new();
+    write_tiny(&place);
+    let devices = place.ok("devices --json").json();
+    let offered = devices.as_array().unwrap().iter().any(|device| device["cooperative"].is_string());
+    if !offered {
+        place.ok(&format!("train {TINY} --epochs 1 --out without"));
+        let ran = place.ok(&format!("train {TINY} --epochs 1 --cooperative --out with"));
+        ran.remarks(&["note: cooperative matrices are not used", "offers none"]);
+        assert!(
+            place.read("with/model.safetensors") == place.read("without/model.safetensors"),
+            "other bits"
+        );
+        place.fails("prove-cooperative --device 0", 1, &["offers no cooperative matrices"]);
+    }
+    // The proof itself, of what every adapter can emulate: a line for each way out.
+    let proof = place.ok("prove-cooperative --device 0 --emulate");
+    let lines: Vec<&str> = proof.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", proof.out);
+    assert!(lines.iter().all(|line| line.ends_with("\"failure\":null}")), "{}", proof.out);
+}

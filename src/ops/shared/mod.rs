@@ -4,6 +4,7 @@
 pub(crate) mod average;
 pub(crate) mod binary;
 pub(crate) mod convolution_host;
+pub(crate) mod cooperative;
 pub(crate) mod gemm_tile;
 pub(crate) mod im2col;
 pub(crate) mod layer;

@@ -1,6 +1,7 @@
 //! Products of strided matrices: what `linear` and `matmul` have in common. Bindings and entry points are in
 //! `shaders/shared/product.wgsl`.
 
+use super::cooperative;
 use super::gemm_tile::{Tile, slabs};
 use super::matrix::sum_rows;
 use crate::graph::{Gemm, Host, Lower, Real, Slot};
@@ -40,6 +41,9 @@ impl Product {
         [a, b]: [Slot; 2],
         bias: Option<Slot>,
     ) {
+        if cooperative::product(lower, self, [a, b], bias) {
+            return;
+        }
         let Product { m, n, k, .. } = *self;
         let tile = Tile::choose(m, n);
         let [x, y] = tile.count(m, n);

@@ -30,6 +30,7 @@ impl Recipe {
             log_every: count("--log-every", self.log_every.unwrap_or(10))?,
             quiet: self.quiet.unwrap_or(false),
             device: self.device.unwrap_or(DeviceChoice::Auto),
+            cooperative: self.cooperative.unwrap_or(false),
             init: self.init,
             out: self.out,
         };

@@ -86,6 +86,8 @@ pub struct Recipe {
     pub seed: Option<u64>,
     /// The device; `auto` if left open.
     pub device: Option<DeviceChoice>,
+    /// Whether matrices of f16 are multiplied cooperatively where the device is proved to; false if left open.
+    pub cooperative: Option<bool>,
     /// The folder of the run. Not kept in a run's recipe, whose folder it is.
     pub out: Option<PathBuf>,
     /// Steps between checkpoints, besides the one at the end of each epoch; none if left open.
@@ -213,6 +215,7 @@ impl Recipe {
             final_div_factor: self.final_div_factor.or(base.final_div_factor),
             seed: self.seed.or(base.seed),
             device: self.device.or(base.device),
+            cooperative: self.cooperative.or(base.cooperative),
             out: self.out.or(base.out),
             checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
             log_every: self.log_every.or(base.log_every),

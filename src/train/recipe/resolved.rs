@@ -38,6 +38,8 @@ pub struct ResolvedRecipe {
     pub seed: u64,
     /// The device.
     pub device: DeviceChoice,
+    /// Whether matrices of f16 are multiplied cooperatively where the device is proved to.
+    pub cooperative: bool,
     /// The folder of the run, if it was given.
     pub out: Option<PathBuf>,
     /// Steps between checkpoints, besides the one at the end of each epoch.
@@ -140,6 +142,7 @@ impl ResolvedRecipe {
             lr: Some(self.schedule.lr),
             seed: Some(self.seed),
             device: Some(self.device.clone()),
+            cooperative: Some(self.cooperative),
             out: self.out.clone(),
             checkpoint_every: self.checkpoint_every,
             log_every: Some(self.log_every),

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use wgrad::gpu::{self, Gpu, Opening};
+use wgrad::graph::Cooperative;
+use wgrad::selftest::{check_product, product_cases};
+
+#[test]
+fn addresses_and_ways_out_are_right_on_every_adapter() {
+    let adapters = pollster::block_on(gpu::adapters());
+    if adapters.is_empty() {
+        let required = std::env::var_os("WGRAD_REQUIRE_GPU").is_some();
+        assert!(!required, "WGRAD_REQUIRE_GPU is set, but there is no adapter");
+        eprintln!("SKIPPED: this machine has no adapter; cooperative products were not emulated");
+        return;
+    }
+    let only = std::env::var("WGRAD_SAMPLE").unwrap_or_default();
+    let mut failures = vec![];
+    for adapter in &adapters {
+        for staged in [false, true] {
+            let cooperative = Some(Cooperative { staged, ..Cooperative::EMULATED });
+            let opening = Opening { cooperative, ..Opening::default() };
+            let gpu = Arc::new(pollster::block_on(Gpu::open_with(adapter, opening)).expect("it opens"));
+            for case in product_cases(4).into_iter().filter(|case| case.id.contains(&only)) {
+                let result = pollster::block_on(check_product(&gpu, &case));
+                failures.extend(result.err().map(|error| format!("{} (staged: {staged}): {error}", case.id)));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Without such a GPU nothing of the tier is used, also if it is asked for.
+#[test]
+fn without_the_tier_products_are_portable() {
+    for adapter in pollster::block_on(gpu::adapters()) {
+        let offered = adapter.cooperative();
+        let wanted = Cooperative { size: 16, subgroup: 32, staged: true };
+        let opening = Opening { cooperative: Some(wanted), ..Opening::default() };
+        let gpu = pollster::block_on(Gpu::open_with(&adapter, opening)).expect("it opens");
+        assert_eq!(gpu.capabilities.cooperative.is_some(), offered.is_some(), "{}", adapter.name);
+        let plain = pollster::block_on(Gpu::open(&adapter)).expect("it opens");
+        assert_eq!(plain.capabilities.cooperative, None, "{}: never unless asked for", adapter.name);
+    }
+}
