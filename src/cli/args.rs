@@ -106,6 +106,9 @@ pub struct BenchArgs {
     /// Channels, height and width of a sample [default: the model's]
     #[arg(long, value_name = "C,H,W", value_parser = sample_shape)]
     pub input: Option<[usize; 3]>,
+    /// Number of classes [default: the model's]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
     /// Optimizer, with PyTorch's settings
     #[arg(long, value_name = "NAME", default_value = "sgd")]
     pub optimizer: OptimizerName,

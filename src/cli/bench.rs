@@ -4,10 +4,9 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::report::{align_numbers, say, table};
-use super::{BenchArgs, device, trace};
+use super::{BenchArgs, device, model, trace};
 use crate::error::{Error, Result};
 use crate::graph::Mode;
-use crate::models::ModelSpec;
 use crate::optim::{Adam, Sgd};
 use crate::train::program::Task;
 use crate::train::recipe::{Algorithm, OptimizerName};
@@ -18,11 +17,7 @@ const SHOWN: usize = 20;
 
 /// `wgrad bench`
 pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
-    let spec = ModelSpec::load(&args.model)?;
-    let model = match args.input {
-        Some(image) => spec.bind(image, 10)?,
-        None => spec.unbound()?,
-    };
+    let model = model::load(&args.model, args.input, args.classes)?;
     let device = device::open(&args.device, args.cooperative)?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);

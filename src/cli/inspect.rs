@@ -1,10 +1,10 @@
 use serde::Serialize;
 
-use super::InspectArgs;
 use super::report::{align_numbers, say, table};
+use super::{InspectArgs, model};
 use crate::error::{Error, Result};
 use crate::graph::{Capabilities, Mode};
-use crate::models::{LayerRow, ModelSpec, summary};
+use crate::models::{LayerRow, summary};
 use crate::optim::Sgd;
 use crate::plan::{self, Plan, Program};
 use crate::train::Device;
@@ -35,15 +35,7 @@ struct Memory {
 
 /// `wgrad inspect`
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
-    let spec = ModelSpec::load(&args.model)?;
-    let model = match (args.input, args.classes) {
-        (None, None) => spec.unbound()?,
-        (input, classes) => {
-            let unbound = spec.unbound();
-            let image = input.map_or_else(|| unbound.map(|model| model.input()), Ok)?;
-            spec.bind(image, classes.map_or(10, |classes| classes as usize))?
-        }
-    };
+    let model = model::load(&args.model, args.input, args.classes)?;
     let batch_size = args.batch_size as usize;
     let (graph, output) = model.graph(Mode::Train, batch_size)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);

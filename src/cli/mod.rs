@@ -9,6 +9,7 @@ mod device;
 mod devices;
 mod eval;
 mod inspect;
+mod model;
 mod predict;
 mod report;
 mod resume;
