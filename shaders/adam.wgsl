@@ -3,6 +3,7 @@
 
 struct Params {
     count: u32,
+    parts: u32,
     beta1: f32,
     beta2: f32,
     rest1: f32, // 1 - beta1, rounded once
@@ -12,13 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> gradients: array<f32>;
-@group(0) @binding(3) var<storage, read> groups: array<vec2<f32>>; // rate factor and decay for each 64 elements
-@group(0) @binding(4) var<storage, read> control: array<f32>;
-@group(0) @binding(5) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(6) var<storage, read_write> exp_avg: array<f32>;
-@group(0) @binding(7) var<storage, read_write> exp_avg_sq: array<f32>;
+@group(0) @binding(7) var<storage, read_write> exp_avg: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> exp_avg_sq: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn update(
@@ -26,22 +22,25 @@ fn update(
     @builtin(num_workgroups) group_count: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, group_count, local);
-    if i >= params.count || control[0] != 0.0 {
+    let settled = settle(flat_group(group, group_count), local);
+    if settled.halted {
         return;
     }
-    let settings = groups[i / 64u];
-    let rate = step.learning_rate * settings.x;
-    var w = parameters[i];
-    var g = control[1] * gradients[i];
-    if params.decoupled != 0u {
-        w *= 1.0 - rate * settings.y;
-    } else {
-        g += settings.y * w;
+    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
+    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
+        let settings = groups[i / 16u];
+        let rate = step.learning_rate * settings.x;
+        var w = parameters[i];
+        var g = settled.clip * gradients[i];
+        if params.decoupled != 0u {
+            w *= 1.0 - rate * settings.y;
+        } else {
+            g += settings.y * w;
+        }
+        let m = params.beta1 * exp_avg[i] + params.rest1 * g;
+        let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
+        exp_avg[i] = m;
+        exp_avg_sq[i] = v;
+        parameters[i] = w - rate * (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
     }
-    let m = params.beta1 * exp_avg[i] + params.rest1 * g;
-    let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
-    exp_avg[i] = m;
-    exp_avg_sq[i] = v;
-    parameters[i] = w - rate * (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
 }

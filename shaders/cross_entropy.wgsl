@@ -3,7 +3,8 @@
 // logits N,C   targets N (class indices) or N,C (probabilities)   weight C   normalizers N,3   losses N,2
 //   forward      one workgroup per row, whose invocations take every 64th class
 //   finish       one workgroup: sums over rows, divided by the total weight for a mean
-//   grad_logits  one invocation per logit
+//   grad_logits  one invocation per logit; alone it computes the gradient under an upstream gradient of 1
+//   both         few logits: loss and that gradient in one dispatch of one workgroup, whose invocations take every 64th row
 
 const RUN: u32 = 32u; // rows that are added up on their own, so that rounding grows slowly
 
@@ -16,6 +17,7 @@ struct Params {
     ignore_index: i32,
     label_smoothing: f32,
     nan_bits: u32,
+    alone: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,6 +32,7 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> losses: array<f32>; // loss, weight
 @group(0) @binding(10) var<storage, read_write> output: array<f32>;
 @group(0) @binding(11) var<storage, read_write> total: array<f32>;
+@group(0) @binding(12) var<storage, read_write> gradient: array<f32>;
 
 fn class_weight(class_index: u32) -> f32 {
     if params.has_weight != 0u {
@@ -100,30 +103,36 @@ fn forward(
     }
     log_likelihood = workgroup_sum(local, log_likelihood);
     mass = workgroup_sum(local, mass);
-    if local != 0u || dispatched >= params.rows {
-        return;
+    if local == 0u && dispatched < params.rows {
+        let result = settle(row, log_likelihood, mass);
+        normalizers[3u * row] = largest;
+        normalizers[3u * row + 1u] = log_sum;
+        normalizers[3u * row + 2u] = result.mass;
+        losses[2u * row] = result.loss;
+        losses[2u * row + 1u] = result.weight;
     }
+}
 
-    var row_weight = 1.0;
-    if params.soft == 0u {
-        let wanted = targets[row];
-        if wanted == params.ignore_index {
-            log_likelihood = 0.0;
-            mass = 0.0;
-            row_weight = 0.0;
-        } else if wanted < 0 || u32(wanted) >= params.classes {
-            log_likelihood = bitcast<f32>(params.nan_bits);
-            mass = log_likelihood;
-            row_weight = log_likelihood;
-        } else {
-            row_weight = class_weight(u32(wanted));
-        }
+struct RowResult {
+    loss: f32,
+    weight: f32,
+    mass: f32,
+}
+
+// Rows that do not count have no loss; rows of a class that does not exist have none that is a number.
+fn settle(row: u32, log_likelihood: f32, mass: f32) -> RowResult {
+    if params.soft != 0u {
+        return RowResult(-log_likelihood, 1.0, mass);
     }
-    normalizers[3u * row] = largest;
-    normalizers[3u * row + 1u] = log_sum;
-    normalizers[3u * row + 2u] = mass;
-    losses[2u * row] = -log_likelihood;
-    losses[2u * row + 1u] = row_weight;
+    let wanted = targets[row];
+    if wanted == params.ignore_index {
+        return RowResult(0.0, 0.0, 0.0);
+    }
+    if wanted < 0 || u32(wanted) >= params.classes {
+        let nan = bitcast<f32>(params.nan_bits);
+        return RowResult(nan, nan, nan);
+    }
+    return RowResult(-log_likelihood, class_weight(u32(wanted)), mass);
 }
 
 // The logarithm with one Newton step: log alone is off by up to 2^-21 near 1, where a confident row's sum is.
@@ -167,14 +176,69 @@ fn grad_logits(
         return;
     }
     let row = i / params.classes;
-    let largest = row_normalizers[3u * row];
-    let log_sum = row_normalizers[3u * row + 1u];
-    let mass = row_normalizers[3u * row + 2u];
-    var scale = grad_output[0] / total_weight[0];
-    // An ignored row has no gradient, even if no row counts and the scale is infinite.
-    if params.soft == 0u && targets[row] == params.ignore_index {
-        scale = 0.0;
+    let normalizer = vec3<f32>(row_normalizers[3u * row], row_normalizers[3u * row + 1u], row_normalizers[3u * row + 2u]);
+    var scale = 1.0 / total_weight[0];
+    if params.alone == 0u {
+        scale = grad_output[0] / total_weight[0];
     }
-    let p = exp_negative((logits[i] - largest) - log_sum);
-    output[i] = scale * (p * mass - share(row, i % params.classes));
+    output[i] = grad_logit(i, normalizer, scale);
+}
+
+// scale (p mass - share), where the row's normalizer is its largest logit, the log of the sum, and its mass
+fn grad_logit(i: u32, normalizer: vec3<f32>, scale: f32) -> f32 {
+    let row = i / params.classes;
+    let p = exp_negative((logits[i] - normalizer.x) - normalizer.y);
+    // An ignored row has no gradient, even if no row counts and the scale is infinite.
+    let ignored = params.soft == 0u && targets[row] == params.ignore_index;
+    return select(scale, 0.0, ignored) * (p * normalizer.z - share(row, i % params.classes));
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn both(@builtin(local_invocation_index) local: u32) {
+    var loss = 0.0;
+    var row_weight = 0.0;
+    for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
+        let result = row_alone(row);
+        loss += result.loss;
+        row_weight += result.weight;
+    }
+    loss = workgroup_sum(local, loss);
+    row_weight = workgroup_sum(local, row_weight);
+    let divisor = select(1.0, row_weight, params.mean != 0u);
+    if local == 0u {
+        output[0] = loss / divisor;
+    }
+    for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
+        let normalizer = vec3<f32>(normalizers[3u * row], normalizers[3u * row + 1u], normalizers[3u * row + 2u]);
+        for (var i = row * params.classes; i < (row + 1u) * params.classes; i++) {
+            gradient[i] = grad_logit(i, normalizer, 1.0 / divisor);
+        }
+    }
+}
+
+// `forward` for one row by one invocation, which also reads the normalizers again.
+fn row_alone(row: u32) -> RowResult {
+    let first = row * params.classes;
+    var largest = logits[first];
+    for (var c = 1u; c < params.classes; c++) {
+        largest = select(largest, logits[first + c], logits[first + c] > largest);
+    }
+    var sum = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        sum += exp_negative(logits[first + c] - largest);
+    }
+    let log_sum = accurate_log(sum);
+    var log_likelihood = 0.0;
+    var mass = 0.0;
+    for (var c = 0u; c < params.classes; c++) {
+        if params.soft != 0u || params.label_smoothing != 0.0 || is_target(row, c) {
+            log_likelihood += share(row, c) * ((logits[first + c] - largest) - log_sum);
+            mass += share(row, c);
+        }
+    }
+    let result = settle(row, log_likelihood, mass);
+    normalizers[3u * row] = largest;
+    normalizers[3u * row + 1u] = log_sum;
+    normalizers[3u * row + 2u] = result.mass;
+    return result;
 }

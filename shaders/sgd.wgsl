@@ -3,17 +3,13 @@
 
 struct Params {
     count: u32,
+    parts: u32,
     momentum: f32,
     nesterov: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> gradients: array<f32>;
-@group(0) @binding(3) var<storage, read> groups: array<vec2<f32>>; // rate factor and decay for each 64 elements
-@group(0) @binding(4) var<storage, read> control: array<f32>;
-@group(0) @binding(5) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(6) var<storage, read_write> momentum_buffer: array<f32>;
+@group(0) @binding(7) var<storage, read_write> momentum_buffer: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn update(
@@ -21,21 +17,24 @@ fn update(
     @builtin(num_workgroups) group_count: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, group_count, local);
-    if i >= params.count || control[0] != 0.0 {
+    let settled = settle(flat_group(group, group_count), local);
+    if settled.halted {
         return;
     }
-    let settings = groups[i / 64u];
-    let w = parameters[i];
-    let g = control[1] * gradients[i] + settings.y * w;
-    let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
-    momentum_buffer[i] = m;
-    var direction = g;
-    if params.momentum != 0.0 {
-        direction = m;
-        if params.nesterov != 0u {
-            direction = g + params.momentum * m;
+    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
+    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
+        let settings = groups[i / 16u];
+        let w = parameters[i];
+        let g = settled.clip * gradients[i] + settings.y * w;
+        let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
+        momentum_buffer[i] = m;
+        var direction = g;
+        if params.momentum != 0.0 {
+            direction = m;
+            if params.nesterov != 0u {
+                direction = g + params.momentum * m;
+            }
         }
+        parameters[i] = w - step.learning_rate * settings.x * direction;
     }
-    parameters[i] = w - step.learning_rate * settings.x * direction;
 }

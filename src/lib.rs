@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod data;
 pub mod error;
 mod fields;
+pub mod fusion;
 pub mod gpu;
 pub mod graph;
 pub mod models;

@@ -51,7 +51,7 @@ fn large() -> Vec<Sample> {
     ]
 }
 
-const TRAIN: batch_norm::Normalization = batch_norm::Normalization { eps: 1e-5, mode: Mode::Train };
+const TRAIN: batch_norm::Normalization = batch_norm::Normalization::new(1e-5, Mode::Train);
 
 #[test]
 fn large_tensors_agree_on_every_adapter() {

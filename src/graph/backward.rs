@@ -34,6 +34,11 @@ impl Backward<'_> {
         self.graph.desc(value).clone()
     }
 
+    /// The operator that makes a value, if it is one of this type.
+    pub fn op_of<O: Op>(&self, value: Value) -> Option<&O> {
+        self.graph.op_at(value.node)
+    }
+
     /// The gradient of the first output, which exists whenever the rule is asked.
     pub fn grad_output(&self) -> Value {
         self.grads[0].expect("the reverse walk asks only nodes whose first output has a gradient")

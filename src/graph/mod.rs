@@ -10,6 +10,7 @@ mod dispatch;
 mod eval;
 mod init;
 mod op;
+mod rewrite;
 mod tuning;
 mod update;
 
@@ -26,6 +27,7 @@ pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, S
 pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
+pub use rewrite::Replacement;
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
 pub use update::{ParameterGroup, Step, Update, UpdatePage};
 

@@ -60,7 +60,8 @@ pub struct UpdatePage<'a, T> {
 /// An optimizer: one elementwise pass over pages of parameters, gradients and state.
 ///
 /// The shader of the same name has the entry point `update` and binds `parameters`, `gradients`, the slots, `groups`
-/// (learning-rate factor and weight decay for each block of 64 elements), `control` and `step`.
+/// (learning-rate factor and weight decay for each block of 64 elements), `partials` of the gradients' norm, `control`
+/// and `step`; all but the slots are in `shaders/shared/update.wgsl`.
 pub trait Update: Debug + Send + Sync {
     /// Stem of the shader and of the Rust file.
     fn name(&self) -> &'static str;

@@ -4,20 +4,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cast::Cast;
+use super::shared::batch_norm_grad::NormalizationGrad;
+use super::shared::batch_norm_host::{Channels, Data};
 use super::shared::matrix::Matrix;
-use super::{Draw, Layer, Operator, Sample, parse_layer};
+use super::{Draw, Epilogue, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{
-    Backward, Context, Graph, Init, Lower, Mode, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+    Backward, Context, DispatchBuilder, Graph, Init, Lower, Mode, Op, Real, Slot, TensorDesc, Value, View,
+    ViewMut,
 };
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// The registry's line.
 pub const OPERATOR: Operator = Operator {
     name: "batch_norm",
     summary: "normalises each channel over the batch (torch.nn.BatchNorm2d)",
-    shader: shader!("batch_norm", REDUCE),
+    shader: shader!("batch_norm", REDUCE, EPILOGUE, SPECIAL),
     layer: Some(parse_layer::<BatchNorm>),
     samples,
 };
@@ -50,7 +54,7 @@ impl Layer for BatchNorm {
         }
         let running_mean = graph.statistic("running_mean", [channels], 0.0)?;
         let running_var = graph.statistic("running_var", [channels], 1.0)?;
-        let op = Normalization { eps: self.eps, mode: graph.mode() };
+        let op = Normalization::new(self.eps, graph.mode());
         let running = [running_mean, running_var];
         let statistics: &[Value] = if op.mode == Mode::Eval { &running } else { &[] };
         let outputs = graph.apply(op, &[&[input], statistics, &affine].concat())?;
@@ -62,25 +66,39 @@ impl Layer for BatchNorm {
     }
 }
 
-/// The operator. In training `(input[, weight, bias]) -> output, mean, invstd, var_unbiased`, by the batch's statistics;
-/// in evaluation `(input, running_mean, running_var[, weight, bias]) -> output, invstd`. All but input and output are
-/// `[C]`.
+/// The operator. In training `(input[, weight, bias][, residual]) -> output, mean, invstd, var_unbiased`, by the batch's
+/// statistics; in evaluation `(input, running_mean, running_var[, weight, bias][, residual]) -> output`. All but input,
+/// residual and output are `[C]`. With a residual and an epilogue it is `epilogue(batch_norm(input) + residual)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Added to the variance.
     pub eps: f32,
     /// Whose statistics.
     pub mode: Mode,
+    /// What is applied to the result.
+    pub epilogue: Option<Epilogue>,
+    /// Whether the last input is added before the epilogue.
+    pub residual: bool,
 }
 
 impl Normalization {
-    fn training(&self) -> bool {
+    /// Without residual and epilogue.
+    pub const fn new(eps: f32, mode: Mode) -> Normalization {
+        Normalization { eps, mode, epilogue: None, residual: false }
+    }
+
+    pub(crate) fn training(&self) -> bool {
         self.mode == Mode::Train
     }
 
     /// Number of the first input after the input and the running statistics: the weight, if there is one.
     fn weight(&self) -> usize {
         if self.training() { 1 } else { 3 }
+    }
+
+    /// How many of `inputs` come before the residual.
+    fn vectors(&self, inputs: usize) -> usize {
+        inputs - usize::from(self.residual)
     }
 }
 
@@ -94,65 +112,78 @@ impl Op for Normalization {
         if !matches!(input.len(), 2 | 4) {
             return Err(format!("input must be [N, C, H, W] or [N, C], it is {input}"));
         }
+        let (vectors, residual) = inputs[1..].split_at(self.vectors(inputs.len()) - 1);
         let channels = input[1];
-        if let Some(other) = inputs[1..].iter().find(|other| *other.shape != [channels]) {
+        if let Some(other) = vectors.iter().find(|other| *other.shape != [channels]) {
             return Err(format!(
                 "expects tensors of {channels} channels for input {input}, one is {}",
                 other.shape
             ));
         }
+        if let Some(other) = residual.iter().find(|other| **other != inputs[0]) {
+            return Err(format!(
+                "residual must be {input} of {:?}, it is {} of {:?}",
+                inputs[0].dtype, other.shape, other.dtype
+            ));
+        }
         if self.training() && input.numel() <= channels {
             return Err(format!("expects more than 1 value per channel when training, the input is {input}"));
         }
-        let vector = TensorDesc::f32([channels]);
-        let statistics = if self.training() { 3 } else { 1 };
-        Ok([vec![inputs[0].clone()], vec![vector; statistics]].concat())
+        let statistics = if self.training() { 3 } else { 0 };
+        Ok([vec![inputs[0].clone()], vec![TensorDesc::f32([channels]); statistics]].concat())
     }
 
-    /// xhat = (x - mean) invstd: dw = sum dy xhat, db = sum dy, and dx = w invstd (dy - db/n - xhat dw/n) over the n
-    /// elements of a channel; with constant statistics dx = w invstd dy
+    /// y = f(z), z = w xhat + b + residual, xhat = (x - mean) invstd: dz = dy f'(z) is the residual's gradient,
+    /// dw = sum dz xhat, db = sum dz, and dx = w invstd (dz - db/n - xhat dw/n) over the n elements of a channel; with
+    /// constant statistics dx = w invstd dz
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let weight = self.weight();
-        let (mean, invstd) =
-            if self.training() { (b.output(1), b.output(2)) } else { (b.input(1), b.output(1)) };
-        let mut inputs = vec![b.grad_output(), b.input(0), mean, invstd];
-        inputs.extend(b.inputs().get(weight));
-        let grads = b.apply(NormalizationGrad { training: self.training() }, &inputs)?;
+        let (inputs, weight) = (b.inputs(), self.weight());
+        let mut grad = b.grad_output();
+        let mut epilogue = self.epilogue;
+        if let Some(at_once) = epilogue.filter(|_| self.residual) {
+            grad = at_once.gradient(b, grad, b.output(0))?;
+            epilogue = None;
+        }
+        let statistics =
+            if self.training() { [b.output(1), b.output(2)] } else { [b.input(1), b.input(2)] };
+        let vectors = &inputs[weight..self.vectors(inputs.len())];
+        let backward = NormalizationGrad { forward: Normalization { epilogue, ..*self } };
+        let grads = b.apply(backward, &[&[grad, b.input(0)], &statistics[..], vectors].concat())?;
         let mut all = vec![None; weight];
         all[0] = Some(grads[0]);
         all.extend(grads[1..].iter().map(|grad| Some(*grad)));
+        all.extend(self.residual.then_some(Some(grad)));
         Ok(all)
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let matrix = matrix(&lower.inputs[0].shape);
-        let (mean, invstd) = match self.mode {
-            Mode::Train => (Slot::Output(1), Slot::Output(2)),
-            Mode::Eval => (Slot::Input(1), Slot::Output(1)),
+        let (matrix, dtype) = (matrix(&lower.inputs[0].shape), lower.inputs[0].dtype);
+        let [mean, spread] = match self.mode {
+            Mode::Train => [Slot::Output(1), Slot::Output(2)],
+            Mode::Eval => [Slot::Input(1), Slot::Input(2)],
         };
-        match self.mode {
-            Mode::Train => self.lower_statistics(lower, &matrix),
-            Mode::Eval => lower
-                .dispatch("batch_norm", "invert_variance")
-                .read("variance", Slot::Input(2))
-                .write("new_invstd", invstd)
-                .uniforms(&matrix.uniforms())
-                .uniform("eps", self.eps)
-                .over(matrix.columns),
+        if self.training() {
+            self.lower_statistics(lower, &matrix);
         }
-        let affine = lower.inputs.len() > self.weight();
+        let last = lower.inputs.len() - 1;
+        let affine = self.vectors(lower.inputs.len()) > self.weight();
         let vector = |input| if affine { Slot::Input(input) } else { mean };
-        lower
+        let dispatch = lower
             .dispatch("batch_norm", "normalize")
             .read("input", Slot::Input(0))
+            .read("residual", Slot::Input(if self.residual { last } else { 0 }))
             .read("mean", mean)
-            .read("invstd", invstd)
+            .read("spread", spread)
             .read("weight", vector(self.weight()))
             .read("bias", vector(self.weight() + 1))
             .write("output", Slot::Output(0))
-            .uniforms(&matrix.uniforms())
             .uniform("affine", affine)
-            .over(matrix.rows * matrix.columns);
+            .uniform("has_residual", self.residual);
+        self.settings(dispatch, &matrix, dtype).over((matrix.rows * matrix.columns).div_ceil(4));
+    }
+
+    fn takes_half(&self, input: usize) -> bool {
+        input == 0 || self.residual && input >= self.weight()
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -163,207 +194,125 @@ impl Op for Normalization {
 }
 
 impl Normalization {
+    /// Adds what every dispatch has.
+    pub(crate) fn settings<'l, 'a>(
+        &self,
+        dispatch: DispatchBuilder<'l, 'a>,
+        matrix: &Matrix,
+        dtype: DType,
+    ) -> DispatchBuilder<'l, 'a> {
+        Epilogue::constants(self.epilogue, dispatch)
+            .uniforms(&matrix.uniforms())
+            .uniform("eps", self.eps)
+            .uniform("training", self.training())
+            .constant("ALIGNED", matrix.columns.is_multiple_of(4))
+            .loads(dtype)
+            .stores(dtype, false)
+    }
+
     fn lower_statistics(&self, lower: &mut Lower<'_>, matrix: &Matrix) {
-        let partials = lower.scratch(2 * matrix.slabs * matrix.columns);
-        lower
+        let dtype = lower.inputs[0].dtype;
+        let partials = lower.scratch(matrix.partials());
+        let dispatch = lower
             .dispatch("batch_norm", "partial_statistics")
             .read("input", Slot::Input(0))
-            .write("new_partials", partials)
-            .uniforms(&matrix.uniforms())
-            .over(matrix.slabs * matrix.columns);
-        lower
+            .write("new_partials", partials);
+        self.settings(dispatch, matrix, dtype).over(matrix.slabs * matrix.quads());
+        let dispatch = lower
             .dispatch("batch_norm", "finish_statistics")
             .read("partials", partials)
             .write("new_mean", Slot::Output(1))
             .write("new_invstd", Slot::Output(2))
-            .write("var_unbiased", Slot::Output(3))
-            .uniforms(&matrix.uniforms())
-            .uniform("eps", self.eps)
-            .groups(matrix.columns);
+            .write("var_unbiased", Slot::Output(3));
+        self.settings(dispatch, matrix, dtype).groups(matrix.quads());
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let matrix = matrix(inputs[0].shape());
-        let input = inputs[0].real;
+        let (vectors, residual) = inputs.split_at(self.vectors(inputs.len()));
         let eps = T::of(f64::from(self.eps));
-        let invert = |variance: T| T::one() / (variance + eps).sqrt();
         let (output, statistics) = outputs.split_first_mut().expect("the shape rule gives outputs");
-        let [mean, scale] = match statistics {
+        let channels = match statistics {
             [mean, invstd, var_unbiased] => {
-                let squares = matrix.statistics(context.host, input, mean.real);
-                let biased = |squares: &T| invert(*squares / T::of(matrix.rows as f64));
-                invstd.real.iter_mut().zip(&squares).for_each(|(to, s)| *to = biased(s));
-                let unbiased = |squares: &T| *squares / T::of((matrix.rows - 1) as f64);
-                var_unbiased.real.iter_mut().zip(&squares).for_each(|(to, s)| *to = unbiased(s));
-                [mean.real.to_vec(), invstd.real.to_vec()]
-            }
-            _ => {
-                let invstd = &mut *statistics[0].real;
-                invstd.iter_mut().zip(inputs[2].real).for_each(|(to, variance)| *to = invert(*variance));
-                [inputs[1].real.to_vec(), invstd.to_vec()]
-            }
-        };
-        let (scale, bias) = match &inputs[self.weight()..] {
-            [weight, bias] => {
-                (scale.iter().zip(weight.real).map(|(s, w)| *s * *w).collect(), bias.real.to_vec())
-            }
-            _ => (scale, vec![T::zero(); matrix.columns]),
-        };
-        matrix.for_each_row(context.host, output.real, &|first, rows| {
-            let sources = input[first..].chunks_exact(matrix.columns);
-            for (row, source) in rows.chunks_exact_mut(matrix.columns).zip(sources) {
-                let channels = mean.iter().zip(&scale).zip(&bias);
-                for ((y, x), ((mean, scale), bias)) in row.iter_mut().zip(source).zip(channels) {
-                    *y = (*x - *mean) * *scale + *bias;
+                matrix.statistics(context.host, inputs[0].real, mean.real, var_unbiased.real);
+                let (n, rest) = (T::of(matrix.rows as f64), T::of((matrix.rows - 1) as f64));
+                for (invstd, squares) in invstd.real.iter_mut().zip(&mut *var_unbiased.real) {
+                    *invstd = T::one() / (*squares / n + eps).sqrt();
+                    *squares /= rest;
                 }
+                Channels::new(mean.real, invstd.real, &vectors[1..])
             }
-        });
-    }
-}
-
-/// The gradients: `(grad_output, input, mean, invstd[, weight]) -> grad_input[, grad_weight, grad_bias]`.
-#[derive(Clone, Debug, PartialEq)]
-struct NormalizationGrad {
-    training: bool,
-}
-
-impl Op for NormalizationGrad {
-    fn name(&self) -> &'static str {
-        "batch_norm"
-    }
-
-    fn pass(&self) -> &'static str {
-        "backward"
-    }
-
-    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        let affine = if inputs.len() == 5 { 2 } else { 0 };
-        Ok([vec![inputs[1].clone()], vec![inputs[2].clone(); affine]].concat())
-    }
-
-    fn lower(&self, lower: &mut Lower<'_>) {
-        let matrix = matrix(&lower.inputs[1].shape);
-        let affine = lower.inputs.len() == 5;
-        let (mean, invstd) = (Slot::Input(2), Slot::Input(3));
-        // The sums are needed for the weight and the bias, and in training for the input.
-        let (grad_weight, grad_bias) = match (affine, self.training) {
-            (true, _) => (Slot::Output(1), Slot::Output(2)),
-            (false, true) => (lower.scratch(matrix.columns), lower.scratch(matrix.columns)),
-            (false, false) => (mean, mean),
+            _ => Channels::new(inputs[1].real, &inverted(inputs[2].real, eps), &vectors[3..]),
         };
-        if affine || self.training {
-            lower_sums(lower, &matrix, [grad_weight, grad_bias]);
-        }
-        lower
-            .dispatch("batch_norm", "grad_input")
-            .read("grad_output", Slot::Input(0))
-            .read("input", Slot::Input(1))
-            .read("mean", mean)
-            .read("invstd", invstd)
-            .read("weight", if affine { Slot::Input(4) } else { mean })
-            .read("grad_weight", grad_weight)
-            .read("grad_bias", grad_bias)
-            .write("output", Slot::Output(0))
-            .uniforms(&matrix.uniforms())
-            .uniform("affine", affine)
-            .uniform("training", self.training)
-            .over(matrix.rows * matrix.columns);
+        let residual = residual.first().map(|residual| residual.real);
+        let data = Data { host: context.host, matrix: &matrix, input: inputs[0].real, epilogue: self.epilogue };
+        channels.normalize(&data, residual, output.real);
     }
-
-    fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
-        inputs[1].numel() as u64 * 11
-    }
-
-    cpu_kernel!(eval);
 }
 
-fn lower_sums(lower: &mut Lower<'_>, matrix: &Matrix, [grad_weight, grad_bias]: [Slot; 2]) {
-    let partials = lower.scratch(2 * matrix.slabs * matrix.columns);
-    lower
-        .dispatch("batch_norm", "partial_gradients")
-        .read("grad_output", Slot::Input(0))
-        .read("input", Slot::Input(1))
-        .read("mean", Slot::Input(2))
-        .read("invstd", Slot::Input(3))
-        .write("new_partials", partials)
-        .uniforms(&matrix.uniforms())
-        .over(matrix.slabs * matrix.columns);
-    lower
-        .dispatch("batch_norm", "finish_gradients")
-        .read("partials", partials)
-        .write("new_grad_weight", grad_weight)
-        .write("new_grad_bias", grad_bias)
-        .uniforms(&matrix.uniforms())
-        .groups(matrix.columns);
-}
-
-impl NormalizationGrad {
-    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        let matrix = matrix(inputs[1].shape());
-        let [grad, input, mean, invstd] = [0, 1, 2, 3].map(|i| inputs[i].real);
-        let (grad_input, parameters) = outputs.split_first_mut().expect("the shape rule gives outputs");
-        let sums = matrix.sums(context.host, grad, input, mean);
-        let (grad_bias, deviations) = sums.split_at(matrix.columns);
-        let grad_weight: Vec<T> = deviations.iter().zip(invstd).map(|(sum, invstd)| *sum * *invstd).collect();
-        if let [to_weight, to_bias] = parameters {
-            to_weight.real.copy_from_slice(&grad_weight);
-            to_bias.real.copy_from_slice(grad_bias);
-        }
-        let scale = match inputs.get(4) {
-            Some(weight) => weight.real.iter().zip(invstd).map(|(w, s)| *w * *s).collect(),
-            None => invstd.to_vec(),
-        };
-        // dx = scale (dy - offset - (x - mean) slope)
-        let count = T::of(matrix.rows as f64);
-        let offset: Vec<T> = grad_bias.iter().map(|sum| *sum / count).collect();
-        let slope: Vec<T> =
-            grad_weight.iter().zip(invstd).map(|(sum, invstd)| *sum * *invstd / count).collect();
-        matrix.for_each_row(context.host, grad_input.real, &|first, rows| {
-            let sources =
-                grad[first..].chunks_exact(matrix.columns).zip(input[first..].chunks_exact(matrix.columns));
-            for (row, (grad, input)) in rows.chunks_exact_mut(matrix.columns).zip(sources) {
-                let values = row.iter_mut().zip(grad);
-                if !self.training {
-                    values.zip(&scale).for_each(|((dx, dy), scale)| *dx = *dy * *scale);
-                    continue;
-                }
-                let channels = mean.iter().zip(&scale).zip(offset.iter().zip(&slope));
-                for (((dx, dy), x), ((mean, scale), (offset, slope))) in values.zip(input).zip(channels) {
-                    *dx = *scale * (*dy - *offset - (*x - *mean) * *slope);
-                }
-            }
-        });
-    }
+/// 1 / sqrt(variance + eps)
+pub(crate) fn inverted<T: Real>(variances: &[T], eps: T) -> Vec<T> {
+    variances.iter().map(|variance| T::one() / (*variance + eps).sqrt()).collect()
 }
 
 /// The input as it lies in memory.
-fn matrix(input: &Shape) -> Matrix {
+pub(crate) fn matrix(input: &Shape) -> Matrix {
     Matrix::new(input.numel() / input[1], input[1])
 }
 
 fn samples() -> Vec<Sample> {
-    let case = |id: &str, input: &[usize], mode: Mode, affine: bool| {
+    let case = |id: &str, input: &[usize], affine: bool, op: Normalization| {
         let mut inputs = vec![(input.to_vec(), Draw::Normal)];
-        if mode == Mode::Eval {
+        if op.mode == Mode::Eval {
             inputs.extend([(vec![input[1]], Draw::Constant), (vec![input[1]], Draw::ConstantPositive)]);
         }
         if affine {
             inputs.extend([(vec![input[1]], Draw::Normal), (vec![input[1]], Draw::Normal)]);
         }
-        let op = Normalization { eps: 1e-3, mode };
+        if op.residual {
+            inputs.push((input.to_vec(), Draw::Normal));
+        }
         Sample::new(format!("batch_norm/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
+    let half = |id: &str, input: &[usize], op: Normalization| {
+        let inputs = vec![(input.to_vec(), Draw::Normal); 1 + usize::from(op.residual)];
+        Sample::new(format!("batch_norm/f16-{id}"), inputs, move |graph, values| {
+            let cast = |value: &Value| graph.apply1(Cast { dtype: DType::F16 }, &[*value]);
+            let values = values.iter().map(cast).collect::<Result<Vec<Value>>>()?;
+            Ok(vec![graph.apply(op, &values)?[0]])
+        })
+    };
+    let (train, eval) = (Normalization::new(1e-3, Mode::Train), Normalization::new(1e-3, Mode::Eval));
+    let with = |op: Normalization, epilogue| Normalization { epilogue: Some(epilogue), ..op };
+    let add = |op: Normalization| Normalization { residual: true, ..op };
+    let leaky = Epilogue::LeakyRelu { negative_slope: 0.3 };
     vec![
-        case("train", &[3, 5, 3, 2], Mode::Train, true),
-        case("train-matrix", &[7, 11], Mode::Train, true),
-        case("train-one-image", &[1, 3, 5, 7], Mode::Train, true),
-        case("train-one-channel", &[2, 1, 7, 5], Mode::Train, true),
-        case("train-many-slabs", &[1, 1, 33, 35], Mode::Train, true),
-        case("train-pixel-1", &[3, 5, 1, 1], Mode::Train, true),
-        case("train-no-affine", &[2, 3, 5, 3], Mode::Train, false),
-        case("train-many-channels", &[3, 67], Mode::Train, true),
-        case("eval", &[2, 5, 3, 2], Mode::Eval, true),
-        case("eval-one", &[1, 3, 1, 1], Mode::Eval, true),
-        case("eval-no-affine", &[3, 7], Mode::Eval, false),
+        case("train", &[3, 5, 3, 2], true, train),
+        case("train-matrix", &[7, 11], true, train),
+        case("train-one-image", &[1, 3, 5, 7], true, train),
+        case("train-one-channel", &[2, 1, 7, 5], true, train),
+        case("train-many-slabs", &[1, 1, 33, 35], true, train),
+        case("train-fours", &[2, 8, 3, 5], true, train),
+        case("train-pixel-1", &[3, 5, 1, 1], true, train),
+        case("train-no-affine", &[2, 3, 5, 3], false, train),
+        case("train-many-channels", &[3, 67], true, train),
+        case("train-relu", &[3, 5, 3, 2], true, with(train, Epilogue::Relu)),
+        case("train-relu-fours", &[2, 12, 3, 3], true, with(train, Epilogue::Relu)),
+        case("train-relu-no-affine", &[2, 6, 3, 3], false, with(train, Epilogue::Relu)),
+        case("train-leaky-relu", &[3, 5, 3, 2], true, with(train, leaky)),
+        case("train-relu6", &[3, 5, 3, 2], true, with(train, Epilogue::Relu6)),
+        case("train-silu", &[3, 5, 3, 2], true, with(train, Epilogue::Silu)),
+        case("train-hardswish", &[2, 4, 3, 2], true, with(train, Epilogue::Hardswish)),
+        case("train-residual", &[2, 3, 3, 5], true, add(train)),
+        case("train-residual-relu", &[2, 5, 3, 3], true, add(with(train, Epilogue::Relu))),
+        case("train-residual-relu-fours", &[2, 4, 3, 3], false, add(with(train, Epilogue::Relu))),
+        half("relu", &[2, 8, 3, 3], with(train, Epilogue::Relu)),
+        half("odd-residual-relu", &[2, 3, 3, 5], add(with(train, Epilogue::Relu))),
+        half("odd-silu", &[2, 5, 3, 3], with(train, Epilogue::Silu)),
+        case("eval", &[2, 5, 3, 2], true, eval),
+        case("eval-one", &[1, 3, 1, 1], true, eval),
+        case("eval-no-affine", &[3, 7], false, eval),
+        case("eval-silu", &[2, 4, 3, 2], false, with(eval, Epilogue::Silu)),
+        case("eval-residual-relu", &[2, 5, 3, 2], true, add(with(eval, Epilogue::Relu))),
     ]
 }

@@ -5,8 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fill::Fill;
+use super::mul::Mul;
+use super::shared::cross_entropy_host::{Targets, rows_per_chunk};
 use super::shared::matrix::sum_rows;
-use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Reduction, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -22,10 +24,16 @@ pub const OPERATOR: Operator = Operator {
     samples,
 };
 
-/// What the normalizers of a row are: largest logit, log of the sum of exp(logit - largest), sum of the weighted target.
-const COLUMNS: usize = 3;
+/// Loss and gradient of this many logits, in rows of so few classes, are computed by one workgroup: the launch of three
+/// dispatches costs more. Estimates, not measured on a large GPU.
+const ALONE_LOGITS: usize = 16_384;
+const ALONE_CLASSES: usize = 256;
 
-/// The operator: `(logits, targets[, weight]) -> (loss, normalizers, total_weight)`; the last two are for its gradient.
+/// What the normalizers of a row are: largest logit, log of the sum of exp(logit - largest), sum of the weighted target.
+pub(crate) const COLUMNS: usize = 3;
+
+/// The operator: `(logits, targets[, weight]) -> (loss, normalizers, total_weight)`; the last two are for its gradient. With
+/// the gradient in one it is `-> (loss, grad_logits)`, the gradient under an upstream gradient of 1.
 /// Arguments and defaults are those of `torch.nn.functional.cross_entropy`, whose class weights are the third input.
 ///
 /// A row whose class is neither in 0..C nor `ignore_index` makes the loss NaN.
@@ -38,11 +46,14 @@ pub struct CrossEntropy {
     pub ignore_index: i32,
     /// The mean (by weight, if targets are indices) or the sum over rows.
     pub reduction: Reduction,
+    /// Whether the loss's gradient is computed with it.
+    #[serde(skip)]
+    pub with_gradient: bool,
 }
 
 impl Default for CrossEntropy {
     fn default() -> CrossEntropy {
-        CrossEntropy { label_smoothing: 0.0, ignore_index: -100, reduction: Reduction::Mean }
+        CrossEntropy { label_smoothing: 0.0, ignore_index: -100, reduction: Reduction::Mean, with_gradient: false }
     }
 }
 
@@ -62,7 +73,12 @@ impl CrossEntropy {
         CrossEntropy { reduction, ..self }
     }
 
-    /// Adds what both passes tell the shader.
+    /// The same with the gradient in one.
+    pub fn with_gradient(self) -> CrossEntropy {
+        CrossEntropy { with_gradient: true, ..self }
+    }
+
+    /// Adds what all passes tell the shader.
     fn uniforms<'l, 'a>(
         &self,
         dispatch: DispatchBuilder<'l, 'a>,
@@ -75,6 +91,18 @@ impl CrossEntropy {
             .uniform("soft", targets.dtype == DType::F32)
             .uniform("ignore_index", self.ignore_index)
             .uniform("label_smoothing", self.label_smoothing)
+    }
+
+    /// Begins a dispatch of the forward operator.
+    fn dispatch<'l, 'a>(&self, lower: &'l mut Lower<'a>, entry: &'static str) -> DispatchBuilder<'l, 'a> {
+        let (logits, targets, has_weight) = (&lower.inputs[0], &lower.inputs[1], lower.inputs.len() == 3);
+        let dispatch = lower
+            .dispatch("cross_entropy", entry)
+            .read("logits", Slot::Input(0))
+            .read("targets", Slot::Input(1))
+            .read("weight", Slot::Input(if has_weight { 2 } else { 0 }))
+            .uniform("has_weight", has_weight);
+        self.uniforms(dispatch, logits, targets)
     }
 }
 
@@ -92,12 +120,21 @@ impl Op for CrossEntropy {
         if let Some(weight) = inputs.get(2).filter(|weight| *weight.shape != [classes]) {
             return Err(format!("weight must be [{classes}] for logits {logits}, it is {}", weight.shape));
         }
-        Ok(vec![TensorDesc::f32([]), TensorDesc::f32([rows, COLUMNS]), TensorDesc::f32([])])
+        let loss = TensorDesc::f32([]);
+        Ok(match self.with_gradient {
+            true => vec![loss, inputs[0].clone()],
+            false => vec![loss.clone(), TensorDesc::f32([rows, COLUMNS]), loss],
+        })
     }
 
     /// `L = - sum_c t[c] log p[c]` with p = softmax(x), so that `dx = dL (p sum_c t[c] - t) / W`; t is the smoothed
     /// target times the class weights, W what the sum over rows is divided by
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        if self.with_gradient {
+            let mut grads = vec![None; b.inputs().len()];
+            grads[0] = Some(scaled(b, b.output(1), b.grad_output())?);
+            return Ok(grads);
+        }
         let mut inputs = vec![b.grad_output(), b.input(0), b.input(1), b.output(1), b.output(2)];
         inputs.extend(b.inputs().get(2));
         let mut grads = vec![b.when_needed(0, CrossEntropyGrad(*self), &inputs)?];
@@ -106,28 +143,42 @@ impl Op for CrossEntropy {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let (logits, targets) = (&lower.inputs[0], &lower.inputs[1]);
-        let rows = logits.shape[0];
-        let has_weight = lower.inputs.len() == 3;
+        let [rows, classes] = lower.inputs[0].shape.as_2d().expect("the shape rule has checked the rank");
+        let normalizers = if self.with_gradient { lower.scratch(rows * COLUMNS) } else { Slot::Output(1) };
+        if self.with_gradient && classes <= ALONE_CLASSES && rows * classes <= ALONE_LOGITS {
+            self.dispatch(lower, "both")
+                .write("normalizers", normalizers)
+                .write("output", Slot::Output(0))
+                .write("gradient", Slot::Output(1))
+                .uniform("nan_bits", f32::NAN.to_bits())
+                .uniform("mean", self.reduction == Reduction::Mean)
+                .groups(1);
+            return;
+        }
+        let total = if self.with_gradient { lower.scratch(1) } else { Slot::Output(2) };
         let losses = lower.scratch(2 * rows);
-        let dispatch = lower
-            .dispatch("cross_entropy", "forward")
-            .read("logits", Slot::Input(0))
-            .read("targets", Slot::Input(1))
-            .read("weight", Slot::Input(if has_weight { 2 } else { 0 }))
-            .write("normalizers", Slot::Output(1))
+        self.dispatch(lower, "forward")
+            .write("normalizers", normalizers)
             .write("losses", losses)
-            .uniform("has_weight", has_weight)
-            .uniform("nan_bits", f32::NAN.to_bits());
-        self.uniforms(dispatch, logits, targets).groups(rows);
+            .uniform("nan_bits", f32::NAN.to_bits())
+            .groups(rows);
         lower
             .dispatch("cross_entropy", "finish")
             .read("row_losses", losses)
             .write("output", Slot::Output(0))
-            .write("total", Slot::Output(2))
+            .write("total", total)
             .uniform("rows", rows)
             .uniform("mean", self.reduction == Reduction::Mean)
             .groups(1);
+        if self.with_gradient {
+            self.dispatch(lower, "grad_logits")
+                .read("row_normalizers", normalizers)
+                .read("total_weight", total)
+                .read("grad_output", total)
+                .write("output", Slot::Output(1))
+                .uniform("alone", true)
+                .over(rows * classes);
+        }
     }
 
     cpu_kernel!(eval);
@@ -150,96 +201,25 @@ pub(super) fn check_targets(inputs: &[TensorDesc]) -> Result<usize, String> {
     }
 }
 
-/// The targets of a CPU kernel: what share of a row's loss each class has.
-struct Targets<'a, T> {
-    op: CrossEntropy,
-    classes: usize,
-    targets: View<'a, T>,
-    weight: Option<&'a [T]>,
-    smoothing: T,
-}
-
-/// What a row's target is.
-enum Target<'a, T> {
-    Ignored,
-    Invalid,
-    Class(usize),
-    Probabilities(&'a [T]),
-}
-
-impl<'a, T: Real> Targets<'a, T> {
-    fn new(op: CrossEntropy, classes: usize, targets: View<'a, T>, weight: Option<&View<'a, T>>) -> Self {
-        let smoothing = T::of(f64::from(op.label_smoothing));
-        Targets { op, classes, targets, weight: weight.map(|weight| weight.real), smoothing }
-    }
-
-    fn row(&self, row: usize) -> Target<'a, T> {
-        if self.targets.desc.dtype == DType::F32 {
-            return Target::Probabilities(&self.targets.real[row * self.classes..][..self.classes]);
-        }
-        match self.targets.int[row] {
-            class if class == self.op.ignore_index => Target::Ignored,
-            class => match usize::try_from(class) {
-                Ok(class) if class < self.classes => Target::Class(class),
-                _ => Target::Invalid,
-            },
-        }
-    }
-
-    fn class_weight(&self, class: usize) -> T {
-        self.weight.map_or(T::one(), |weight| weight[class])
-    }
-
-    /// The smoothed target of a class times its weight.
-    fn share(&self, target: &Target<'_, T>, class: usize) -> T {
-        let probability = match target {
-            Target::Probabilities(probabilities) => probabilities[class],
-            Target::Class(wanted) if *wanted == class => T::one(),
-            _ => T::zero(),
-        };
-        let even = self.smoothing / T::of(self.classes as f64);
-        self.class_weight(class) * (probability * (T::one() - self.smoothing) + even)
-    }
-
-    /// Fills a row's normalizers, its loss and its weight.
-    fn forward(&self, logits: &[T], row: usize, normalizers: &mut [T], losses: &mut [T]) {
-        let mut largest = logits[0];
-        for x in &logits[1..] {
-            largest = if *x > largest { *x } else { largest };
-        }
-        let log_sum = logits.iter().map(|x| (*x - largest).exp()).sum::<T>().ln();
-        let log_p = |class: usize| (logits[class] - largest) - log_sum;
-        let target = self.row(row);
-        let shares = |class: usize| self.share(&target, class);
-        let all = || (0..self.classes).map(|class| (shares(class) * log_p(class), shares(class)));
-        let sums = || all().fold((T::zero(), T::zero()), |(a, b), (x, y)| (a + x, b + y));
-        let (log_likelihood, mass, weight) = match target {
-            Target::Ignored => (T::zero(), T::zero(), T::zero()),
-            Target::Invalid => (T::nan(), T::nan(), T::nan()),
-            Target::Class(class) => {
-                // Without smoothing, an infinite logit of another class must not make the loss NaN.
-                let (sum, mass) = match self.smoothing == T::zero() {
-                    true => (shares(class) * log_p(class), shares(class)),
-                    false => sums(),
-                };
-                (sum, mass, self.class_weight(class))
-            }
-            Target::Probabilities(_) => (sums().0, sums().1, T::one()),
-        };
-        normalizers.copy_from_slice(&[largest, log_sum, mass]);
-        losses.copy_from_slice(&[-log_likelihood, weight]);
-    }
-}
-
 impl CrossEntropy {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let [rows, classes] = inputs[0].shape().as_2d().expect("the shape rule has checked the rank");
         let targets = Targets::new(*self, classes, inputs[1], inputs.get(2));
-        let [loss, normalizers, total] = outputs else { unreachable!("the shape rule gives three outputs") };
+        let mut memory = [vec![], vec![T::zero()]];
+        let [kept_normalizers, kept_total] = &mut memory;
+        let (loss, rest) = outputs.split_first_mut().expect("the shape rule gives outputs");
+        let (normalizers, total, gradient) = match rest {
+            [normalizers, total] => (&mut *normalizers.real, &mut *total.real, None),
+            [gradient, ..] => {
+                kept_normalizers.resize(rows * COLUMNS, T::zero());
+                (&mut kept_normalizers[..], &mut kept_total[..], Some(gradient))
+            }
+            [] => unreachable!("the shape rule gives two or three outputs"),
+        };
         let logits = inputs[0].real;
         let some = rows_per_chunk(classes);
         let mut losses = vec![T::zero(); 2 * rows];
-        let (first, second) = ((&mut *normalizers.real, some * COLUMNS), (&mut losses[..], some * 2));
+        let (first, second) = ((&mut *normalizers, some * COLUMNS), (&mut losses[..], some * 2));
         context.host.for_each_chunk_pair(first, second, &|chunk, normalizers, losses| {
             let pairs = normalizers.chunks_exact_mut(COLUMNS).zip(losses.chunks_exact_mut(2));
             for (row, (normalizers, losses)) in (chunk * some..).zip(pairs) {
@@ -248,14 +228,13 @@ impl CrossEntropy {
         });
         let mut sums = [T::zero(); 2];
         sum_rows(context.host, &losses, 2, &mut sums);
-        total.real[0] = if self.reduction == Reduction::Mean { sums[1] } else { T::one() };
-        loss.real[0] = sums[0] / total.real[0];
+        total[0] = if self.reduction == Reduction::Mean { sums[1] } else { T::one() };
+        loss.real[0] = sums[0] / total[0];
+        if let Some(gradient) = gradient {
+            let scale = T::one() / total[0];
+            targets.backward(context.host, logits, normalizers, scale, gradient.real);
+        }
     }
-}
-
-/// Rows of a parallel piece of work.
-fn rows_per_chunk(classes: usize) -> usize {
-    (CHUNK / 8).div_ceil(classes)
 }
 
 /// The gradient: `(grad_output, logits, targets, normalizers, total_weight[, weight]) -> grad_logits`.
@@ -287,7 +266,8 @@ impl Op for CrossEntropyGrad {
             .read("total_weight", Slot::Input(4))
             .read("weight", Slot::Input(if has_weight { 5 } else { 1 }))
             .write("output", Slot::Output(0))
-            .uniform("has_weight", has_weight);
+            .uniform("has_weight", has_weight)
+            .uniform("alone", false);
         self.0.uniforms(dispatch, logits, targets).over(logits.numel());
     }
 
@@ -298,21 +278,16 @@ impl CrossEntropyGrad {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let classes = inputs[1].shape()[1];
         let targets = Targets::new(self.0, classes, inputs[2], inputs.get(5));
-        let (logits, normalizers) = (inputs[1].real, inputs[3].real);
         let scale = inputs[0].real[0] / inputs[4].real[0];
-        let some = rows_per_chunk(classes);
-        context.host.for_each_chunk(outputs[0].real, some * classes, &|chunk, output| {
-            for (row, output) in (chunk * some..).zip(output.chunks_exact_mut(classes)) {
-                let target = targets.row(row);
-                let [largest, log_sum, mass] = [0, 1, 2].map(|i| normalizers[row * COLUMNS + i]);
-                // An ignored row has no gradient, even if no row counts and the scale is infinite.
-                let scale = if matches!(target, Target::Ignored) { T::zero() } else { scale };
-                for (class, (dx, x)) in output.iter_mut().zip(&logits[row * classes..]).enumerate() {
-                    let p = ((*x - largest) - log_sum).exp();
-                    *dx = scale * (p * mass - targets.share(&target, class));
-                }
-            }
-        });
+        targets.backward(context.host, inputs[1].real, inputs[3].real, scale, outputs[0].real);
+    }
+}
+
+/// `gradient grad_output`, where the latter is the loss's: nothing is left to do if it is 1.
+fn scaled(b: &mut Backward<'_>, gradient: Value, grad_output: Value) -> Result<Value> {
+    match b.op_of::<Fill>(grad_output) {
+        Some(fill) if fill.value == 1.0 => Ok(gradient),
+        _ => b.apply1(Mul::default(), &[gradient, grad_output]),
     }
 }
 
@@ -345,6 +320,10 @@ fn samples() -> Vec<Sample> {
         case("ignore", [11, 5], some_ignored(5), false, plain),
         case("ignore-smoothing-sum", [11, 5], some_ignored(5), true, smooth.reduction(Reduction::Sum)),
         case("ignore-index", [11, 3], classes(3), false, plain.ignore_index(2)).may_drop_nan(),
+        case("gradient-in-one", [67, 10], some_ignored(10), true, smooth.with_gradient()),
+        case("gradient-in-one-sum", [5, 7], classes(7), false, sum.with_gradient()),
+        case("gradient-in-one-soft", [7, 5], soft, false, plain.with_gradient()),
+        case("gradient-with-many-classes", [3, 263], classes(263), false, smooth.with_gradient()),
         case("probabilities", [7, 5], soft, false, plain),
         case("probabilities-smoothing", [5, 7], soft, true, smooth),
         case("probabilities-sum", [3, 9], soft, true, sum),

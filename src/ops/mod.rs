@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Value, reverse_walk};
 
+pub use shared::epilogue::Epilogue;
 pub(crate) use shared::layer::unknown_argument;
 pub use shared::layer::{Layer, LayerParser, parse_layer};
 pub use shared::reduction::Reduction;
@@ -48,6 +49,8 @@ pub mod snippets {
     pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
+    /// Activations at the end of a kernel; needs `SPECIAL`.
+    pub const EPILOGUE: &str = include_str!("../../shaders/shared/epilogue.wgsl");
     /// Functions that WGSL lacks or leaves inaccurate: erf, expm1, tanh, sigmoid.
     pub const SPECIAL: &str = include_str!("../../shaders/shared/special.wgsl");
     /// Bindings and entry point of the dropouts.
@@ -62,6 +65,8 @@ pub mod snippets {
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
     pub const SAMPLE_NORM: &str = include_str!("../../shaders/shared/sample_norm.wgsl");
+    /// Bindings of the optimizers, gradient norm, clipping and halt flag; needs `REDUCE`.
+    pub const UPDATE: &str = include_str!("../../shaders/shared/update.wgsl");
     /// Sums over a workgroup.
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }

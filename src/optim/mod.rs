@@ -15,8 +15,8 @@ use crate::shader;
 /// The shaders of the end of a training step, by stem.
 pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
     [
-        ("sgd", shader!("sgd")),
-        ("adam", shader!("adam")),
+        ("sgd", shader!("sgd", REDUCE, UPDATE)),
+        ("adam", shader!("adam", REDUCE, UPDATE)),
         ("grad_norm", shader!("grad_norm", REDUCE)),
         ("running_statistics", shader!("running_statistics")),
     ]

@@ -170,7 +170,7 @@ pub struct Plan {
     pub choices: Vec<(usize, Choice)>,
 }
 
-/// Words of the control buffer, written by `grad_norm.finish` and read by every update.
+/// Words of the control buffer, written by the optimizer's first workgroup and read by the update of the statistics.
 ///
 /// Once `HALTED` is not zero no update changes anything.
 pub struct Control;

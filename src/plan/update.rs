@@ -1,34 +1,49 @@
 //! The end of a training step: gradient norm and halt flag, optimizer, running statistics.
 
 use super::pages::ALIGN;
-use super::{Command, Control, Memory, PageList, PageSet, Place, Plan, Program};
+use super::{BINDING_UNIT, Command, Control, Memory, PageList, PageSet, Place, Plan, Program};
 use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup, Variant};
 
-/// Elements that one workgroup of `grad_norm.partial` adds up.
-pub const NORM_CHUNK: usize = 4096;
+/// Workgroups that add up squares of gradients, at most, but for one more a page: every workgroup of the optimizer adds up
+/// their sums again.
+const NORM_PARTS: usize = 512;
+/// Elements of which a workgroup adds up the squares, at least.
+const SHORTEST_PART: usize = 1024;
+/// Words before the sums of squares: halted before, loss, correct predictions.
+const HEADER: usize = 4;
+/// Workgroups of the optimizer, at most; an estimate, enough to fill a large GPU.
+const UPDATE_GROUPS: usize = 4096;
 
 const CONTROL: Place = Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
 
 /// Appends the update of parameters and statistics to a plan whose gradients are in their pages.
 pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
-    append_norm(program, graph, plan);
-    append_optimizer(program, plan);
+    let norm = append_norm(program, graph, plan);
+    append_optimizer(program, plan, &norm);
     append_statistics(program, graph, plan);
     plan.updates = true;
 }
 
-fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
+/// Sums of squares of all gradients.
+struct Norm {
+    partials: Place,
+    parts: usize,
+}
+
+fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) -> Norm {
     let lens = program.pages.parameters.page_lens();
-    let partials: usize = lens.iter().map(|len| len.div_ceil(NORM_CHUNK)).sum();
-    plan.temporaries.push(partials as u64 * 4);
-    let partials_place = Place {
-        memory: Memory::Temporary(plan.temporaries.len() - 1),
-        offset: 0,
-        bytes: partials as u64 * 4,
-    };
-    let mut base = 0;
+    let all: usize = lens.iter().sum();
+    let part_len = all.div_ceil(NORM_PARTS).next_multiple_of(ALIGN).max(SHORTEST_PART);
+    let parts = lens.iter().map(|len| len.div_ceil(part_len)).sum();
+    let bytes = (HEADER + parts) as u64 * 4;
+    plan.temporaries.push(bytes.next_multiple_of(BINDING_UNIT));
+    let partials = Place { memory: Memory::Temporary(plan.temporaries.len() - 1), offset: 0, bytes };
+    let loss = plan.outputs.get("loss").map(|(place, _)| *place);
+    let loss = loss.expect("a training graph has the output loss: train::program names it");
+    let correct = graph.outputs().contains_key("correct").then(|| plan.outputs["correct"].0);
+    let mut base = HEADER;
     for (page, &len) in lens.iter().enumerate() {
-        let groups = len.div_ceil(NORM_CHUNK);
+        let groups = len.div_ceil(part_len);
         push(
             plan,
             "gradients grad_norm.partial",
@@ -38,39 +53,22 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) {
                 variant: Variant::default(),
                 bindings: vec![
                     read("gradients", whole(PageList::Gradients, page, len)),
-                    write("partials", partials_place),
+                    read("loss", loss),
+                    read("correct", correct.unwrap_or(loss)),
+                    read("control", CONTROL),
+                    write("partials", partials),
                 ],
-                uniforms: vec![("count", len.into()), ("base", base.into())],
+                uniforms: vec![("count", len.into()), ("base", base.into()), ("part_len", part_len.into())],
                 workgroups: spread(groups),
                 flops: 0,
             },
         );
         base += groups;
     }
-    let loss = plan.outputs.get("loss").map(|(place, _)| *place);
-    let loss = loss.expect("a training graph has the output loss: train::program names it");
-    let correct = graph.outputs().contains_key("correct").then(|| plan.outputs["correct"].0);
-    push(
-        plan,
-        "gradients grad_norm.finish",
-        Dispatch {
-            shader: "grad_norm",
-            entry: "finish",
-            variant: Variant::default(),
-            bindings: vec![
-                read("sums", partials_place),
-                read("loss", loss),
-                read("correct", correct.unwrap_or(loss)),
-                write("control", CONTROL),
-            ],
-            uniforms: vec![("count", partials.into())],
-            workgroups: [1, 1, 1],
-            flops: 0,
-        },
-    );
+    Norm { partials, parts }
 }
 
-fn append_optimizer(program: &Program, plan: &mut Plan) {
+fn append_optimizer(program: &Program, plan: &mut Plan, norm: &Norm) {
     let Some(optimizer) = &program.optimizer else { return };
     let set = &program.pages.parameters;
     let update = &optimizer.update;
@@ -80,14 +78,15 @@ fn append_optimizer(program: &Program, plan: &mut Plan) {
             write("parameters", whole(PageList::Parameters, page, len)),
             read("gradients", whole(PageList::Gradients, page, len)),
             read("groups", table(plan, groups)),
-            read("control", CONTROL),
+            read("partials", norm.partials),
+            write("control", CONTROL),
         ];
         let slots = update.slots().iter().enumerate();
         bindings.extend(slots.map(|(slot, &name)| write(name, whole(PageList::Slot(slot), page, len))));
         let mut uniforms = update.uniforms();
-        uniforms.push(("count", len.into()));
+        uniforms.extend([("count", len.into()), ("parts", norm.parts.into())]);
         let label = format!("parameters {}.update", update.name());
-        let workgroups = spread(len.div_ceil(64));
+        let workgroups = spread(len.div_ceil(4 * 64).min(UPDATE_GROUPS));
         let dispatch = Dispatch {
             shader: update.name(),
             entry: "update",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::device::Device;
 use crate::error::Result;
+use crate::fusion::fuse;
 use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
@@ -50,6 +51,20 @@ pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program>
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
+    with_gradients(fuse(train_forward(model, task)?)?)
+}
+
+/// Logits with running statistics, and the loss summed over the batch's valid samples.
+pub fn eval_graph(model: &Model, task: &Task) -> Result<Graph> {
+    fuse(eval_forward(model, task)?)
+}
+
+/// [`train_graph`] and [`eval_graph`] layer by layer, without [fusion](crate::fusion): what they are compared with.
+pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
+    Ok(vec![with_gradients(train_forward(model, task)?)?, eval_forward(model, task)?])
+}
+
+fn train_forward(model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Train);
     let (logits, labels) = network(model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
@@ -57,6 +72,11 @@ pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
     graph.output("loss", loss);
     graph.output("correct", correct);
+    Ok(graph)
+}
+
+fn with_gradients(mut graph: Graph) -> Result<Graph> {
+    let loss = graph.outputs()["loss"];
     let parameters = graph.parameters();
     let found = gradients(&mut graph, loss, &parameters)?;
     for (parameter, gradient) in parameters.into_iter().zip(found) {
@@ -67,8 +87,7 @@ pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
     Ok(graph)
 }
 
-/// Logits with running statistics, and the loss summed over the batch's valid samples.
-pub fn eval_graph(model: &Model, task: &Task) -> Result<Graph> {
+fn eval_forward(model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Eval);
     let (logits, labels) = network(model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };

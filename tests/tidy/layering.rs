@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tensor", &["error"]),
     ("graph", &["error", "tensor"]),
     ("ops", &["error", "fields", "tensor", "graph"]),
+    ("fusion", &["error", "tensor", "graph", "ops"]),
     ("optim", &["error", "tensor", "graph", "ops"]),
     ("plan", &["error", "tensor", "graph"]),
     ("cpu", &["error", "tensor", "graph", "plan"]),
@@ -20,13 +21,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
-        &["error", "fields", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu", "data", "models"],
+        &[
+            "error", "fields", "tensor", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu", "data",
+            "models",
+        ],
     ),
     (
         "cli",
         &[
-            "error", "fields", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu", "data", "models",
-            "selftest", "train",
+            "error", "fields", "tensor", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu", "data",
+            "models", "selftest", "train",
         ],
     ),
 ];
@@ -40,7 +44,7 @@ const AT_THE_ROOT: &[(&str, &str)] =
     &[("Error", "error"), ("Result", "error"), ("cpu_kernel", "graph"), ("shader", "ops")];
 
 /// Describing and executing use no threads, files or clocks of their own: callers supply them.
-const PURE: &[&str] = &["tensor", "graph", "ops", "plan", "gpu", "optim", "models"];
+const PURE: &[&str] = &["tensor", "graph", "ops", "fusion", "plan", "gpu", "optim", "models"];
 
 /// Files of pure modules that may touch the world.
 const IMPURE_FILES: &[(&str, &str)] =

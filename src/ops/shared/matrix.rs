@@ -17,9 +17,9 @@ pub(crate) struct Matrix {
 impl Matrix {
     /// With slabs that follow from the shape only, so that results are reproducible.
     pub(crate) fn new(rows: usize, columns: usize) -> Matrix {
-        // Estimates, not measured on a large GPU: 2^15 invocations fill one; slabs longer than 512 lose digits, slabs
-        // shorter than 16 are mostly overhead.
-        let wanted = ((1 << 15) / columns).clamp(1, 1024);
+        // Estimates, not measured on a large GPU: 2^16 invocations that do four columns each fill one; slabs longer than
+        // 512 lose digits, slabs shorter than 16 are mostly overhead.
+        let wanted = ((1 << 16) / columns.div_ceil(4)).clamp(1, 1024);
         let slab_len = rows.div_ceil(wanted).clamp(16, 512);
         Matrix { rows, columns, slabs: rows.div_ceil(slab_len), slab_len }
     }
@@ -27,6 +27,16 @@ impl Matrix {
     /// The fields as the shaders' `params` have them.
     pub(crate) fn uniforms(&self) -> [(&'static str, usize); 4] {
         [("rows", self.rows), ("columns", self.columns), ("slabs", self.slabs), ("slab_len", self.slab_len)]
+    }
+
+    /// How many fours of columns there are.
+    pub(crate) fn quads(&self) -> usize {
+        self.columns.div_ceil(4)
+    }
+
+    /// Elements of two sums for each column, padded to fours, and slab.
+    pub(crate) fn partials(&self) -> usize {
+        2 * self.slabs * 4 * self.quads()
     }
 
     /// Calls `work` with the first element and the elements of each group of rows, in parallel.
@@ -41,38 +51,48 @@ impl Matrix {
     }
 
     /// The elements of a slab.
-    fn slab<'a, T>(&self, data: &'a [T], slab: usize) -> &'a [T] {
+    pub(crate) fn slab<'a, T>(&self, data: &'a [T], slab: usize) -> &'a [T] {
         let first = slab * self.slab_len;
         &data[first * self.columns..(first + self.slab_len).min(self.rows) * self.columns]
     }
 
-    /// Writes each column's mean and returns its sum of squared deviations, merged from those of the slabs as the
-    /// shader does it.
-    pub(crate) fn statistics<T: Real>(&self, host: &dyn Host<T>, input: &[T], mean: &mut [T]) -> Vec<T> {
+    /// Writes each column's mean and its sum of squared deviations, merged from those of the slabs as the shader does it.
+    pub(crate) fn statistics<T: Real>(
+        &self,
+        host: &dyn Host<T>,
+        input: &[T],
+        mean: &mut [T],
+        squares: &mut [T],
+    ) {
         let columns = self.columns;
-        let mut partials = vec![T::zero(); self.slabs * 2 * columns];
-        host.for_each_chunk(&mut partials, 2 * columns, &|slab, partial| {
-            let (means, squares) = partial.split_at_mut(columns);
-            column_statistics(self.slab(input, slab), means, squares);
+        host.with_scratch(self.slabs * 2 * columns, &mut |partials| {
+            host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
+                let (means, squares) = partial.split_at_mut(columns);
+                column_statistics(self.slab(input, slab), means, squares);
+            });
+            self.merge(partials, mean, squares);
         });
+    }
+
+    /// Slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
+    fn merge<T: Real>(&self, partials: &[T], mean: &mut [T], squares: &mut [T]) {
+        let columns = self.columns;
         let rows = |slab: usize| T::of(self.slab_len.min(self.rows - slab * self.slab_len) as f64);
         let count = T::of(self.rows as f64);
-        let near: Vec<T> = {
-            let pivot = &partials[..columns];
-            let mut sums = vec![T::zero(); columns];
-            for (slab, partial) in partials.chunks_exact(2 * columns).enumerate() {
-                let values = partial.iter().zip(pivot);
-                sums.iter_mut().zip(values).for_each(|(sum, (m, pivot))| *sum += rows(slab) * (*m - *pivot));
-            }
-            sums.iter().zip(pivot).map(|(sum, pivot)| *pivot + *sum / count).collect()
-        };
+        let pivot = &partials[..columns];
+        let mut near = vec![T::zero(); columns];
+        for (slab, partial) in partials.chunks_exact(2 * columns).enumerate() {
+            let values = partial.iter().zip(pivot);
+            near.iter_mut().zip(values).for_each(|(sum, (m, pivot))| *sum += rows(slab) * (*m - *pivot));
+        }
+        near.iter_mut().zip(pivot).for_each(|(near, pivot)| *near = *pivot + *near / count);
         mean.fill(T::zero());
-        let mut squares = vec![T::zero(); columns];
+        squares.fill(T::zero());
         for (slab, partial) in partials.chunks_exact(2 * columns).enumerate() {
             let (means, slab_squares) = partial.split_at(columns);
             let values = near.iter().zip(means).zip(slab_squares);
             for ((rest, sum), ((near, slab_mean), slab_squares)) in
-                mean.iter_mut().zip(&mut squares).zip(values)
+                mean.iter_mut().zip(&mut *squares).zip(values)
             {
                 let deviation = *slab_mean - *near;
                 let weighted = rows(slab) * deviation;
@@ -81,51 +101,57 @@ impl Matrix {
             }
         }
         mean.iter_mut().zip(&near).for_each(|(mean, near)| *mean = *near + *mean / count);
-        squares
-    }
-
-    /// Sums over the rows: of `grad`, then of `grad (input - mean)`.
-    pub(crate) fn sums<T: Real>(&self, host: &dyn Host<T>, grad: &[T], input: &[T], mean: &[T]) -> Vec<T> {
-        let columns = self.columns;
-        let mut partials = vec![T::zero(); self.slabs * 2 * columns];
-        host.for_each_chunk(&mut partials, 2 * columns, &|slab, partial| {
-            let (sums, products) = partial.split_at_mut(columns);
-            let inputs = self.slab(input, slab).chunks_exact(columns);
-            for (grad, input) in self.slab(grad, slab).chunks_exact(columns).zip(inputs) {
-                let targets = sums.iter_mut().zip(products.iter_mut());
-                for (((sum, product), dy), (x, mean)) in targets.zip(grad).zip(input.iter().zip(mean)) {
-                    *sum += *dy;
-                    *product += *dy * (*x - *mean);
-                }
-            }
-        });
-        let mut sums = vec![T::zero(); 2 * columns];
-        sum_rows(host, &partials, 2 * columns, &mut sums);
-        sums
     }
 }
+
+/// Neighbouring columns whose sums stay in registers: a line of the cache in f32.
+pub(crate) const LANES: usize = 16;
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
 pub(crate) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &mut [T]) {
     let columns = means.len();
-    let count = T::of((rows.len() / columns) as f64);
-    let pivot = &rows[..columns];
-    means.fill(T::zero());
-    for row in rows.chunks_exact(columns) {
-        means.iter_mut().zip(row.iter().zip(pivot)).for_each(|(sum, (x, pivot))| *sum += *x - *pivot);
+    let mut first = 0;
+    while first < columns {
+        let to = [&mut means[first..], &mut squares[first..]];
+        first += match columns - first {
+            LANES.. => lane_statistics::<T, LANES>(rows, columns, first, to),
+            4.. => lane_statistics::<T, 4>(rows, columns, first, to),
+            _ => lane_statistics::<T, 1>(rows, columns, first, to),
+        };
     }
-    let near: Vec<T> = means.iter().zip(pivot).map(|(sum, pivot)| *pivot + *sum / count).collect();
-    means.fill(T::zero());
-    squares.fill(T::zero());
+}
+
+/// Those of neighbouring columns; gives their number.
+fn lane_statistics<T: Real, const L: usize>(
+    rows: &[T],
+    columns: usize,
+    first: usize,
+    [means, squares]: [&mut [T]; 2],
+) -> usize {
+    let count = T::of((rows.len() / columns) as f64);
+    let lanes = |of: &[T]| -> [T; L] { std::array::from_fn(|lane| of[first + lane]) };
+    let pivot = lanes(rows);
+    let mut sums = [T::zero(); L];
     for row in rows.chunks_exact(columns) {
-        for ((rest, sum), (near, x)) in means.iter_mut().zip(squares.iter_mut()).zip(near.iter().zip(row)) {
-            let deviation = *x - *near;
-            *rest += deviation;
-            *sum += deviation * deviation;
+        let row = lanes(row);
+        (0..L).for_each(|lane| sums[lane] += row[lane] - pivot[lane]);
+    }
+    let near: [T; L] = std::array::from_fn(|lane| pivot[lane] + sums[lane] / count);
+    let (mut rest, mut sums) = ([T::zero(); L], [T::zero(); L]);
+    for row in rows.chunks_exact(columns) {
+        let row = lanes(row);
+        for lane in 0..L {
+            let deviation = row[lane] - near[lane];
+            rest[lane] += deviation;
+            sums[lane] += deviation * deviation;
         }
     }
-    means.iter_mut().zip(&near).for_each(|(mean, near)| *mean = *near + *mean / count);
+    for lane in 0..L {
+        means[lane] = near[lane] + rest[lane] / count;
+        squares[lane] = sums[lane];
+    }
+    L
 }
 
 /// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.

@@ -2,9 +2,13 @@
 //! cores of families whose members differ in a formula.
 
 pub(crate) mod average;
+pub(crate) mod batch_norm_grad;
+pub(crate) mod batch_norm_host;
 pub(crate) mod binary;
 pub(crate) mod convolution_host;
 pub(crate) mod cooperative;
+pub(crate) mod cross_entropy_host;
+pub(crate) mod epilogue;
 pub(crate) mod gemm_tile;
 pub(crate) mod im2col;
 pub(crate) mod layer;

@@ -35,7 +35,7 @@ pub struct Unary<A>(pub A);
 
 /// Its gradient: `(grad_output, input) -> grad_output f'(input)`.
 #[derive(Clone, Debug)]
-struct UnaryGrad<A>(A);
+pub(crate) struct UnaryGrad<A>(pub(crate) A);
 
 impl<A: Activation> Op for Unary<A> {
     fn name(&self) -> &'static str {

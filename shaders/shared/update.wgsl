@@ -1,0 +1,43 @@
+
+// Appended to the optimizers, whose files define Params with `count` and `parts` and the entry point `update`: bindings
+// that all have, and what every workgroup finds out by itself before it updates, always in the same order: the norm of
+// all gradients, the factor for clipping to step.clip_norm, and whether to halt.
+// control (plan::Control): 0 halted, 1 clip factor, 2 loss, 3 correct, 4 norm.
+
+const HEADER: u32 = 4u; // plan::update::HEADER: words before the parts
+
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> groups: array<vec2<f32>>; // rate factor and decay for each 64 elements
+@group(0) @binding(4) var<storage, read> partials: array<f32>; // of grad_norm
+@group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> control: array<f32>;
+
+struct Settled {
+    halted: bool,
+    clip: f32,
+}
+
+// Once a loss or norm is not finite, control[0] stays 1 and every update from this step on is left out. All invocations
+// must call this; the first workgroup writes the control words.
+fn settle(group: u32, local: u32) -> Settled {
+    var sum = 0.0;
+    for (var i = local; i < params.parts; i += WORKGROUP_SIZE) {
+        sum += partials[HEADER + i];
+    }
+    let norm = sqrt(workgroup_sum(local, sum));
+    let loss = partials[1];
+    let halted = partials[0] != 0.0 || !(is_finite(loss) && is_finite(norm));
+    var clip = 1.0;
+    if is_finite(step.clip_norm) && step.clip_norm < norm + 1e-6 {
+        clip = step.clip_norm / (norm + 1e-6);
+    }
+    if group == 0u && local == 0u {
+        control[0] = select(0.0, 1.0, halted);
+        control[1] = clip;
+        control[2] = loss;
+        control[3] = partials[2];
+        control[4] = norm;
+    }
+    return Settled(halted, clip);
+}

@@ -1,0 +1,104 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Graph, NodeKind, Op, StatisticUpdate, Value};
+use crate::error::Result;
+
+/// Nodes of a graph, and the one node that computes the same.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The nodes that go, in order; the new node takes the place of the last one.
+    pub nodes: Vec<usize>,
+    /// The node whose name the new one has; a name keys random numbers.
+    pub named_after: usize,
+    /// The new operator.
+    pub op: Arc<dyn Op>,
+    /// What it reads.
+    pub inputs: Vec<Value>,
+    /// Values of the nodes that go, each with the new node's output that is the same.
+    pub outputs: Vec<(Value, usize)>,
+}
+
+impl Graph {
+    /// The same graph with some nodes replaced by one. All names, outputs, statistics and gradients stay.
+    ///
+    /// Nobody else may read a value that goes, unless the replacement has it among its outputs.
+    pub fn replaced(&self, replacement: Replacement) -> Result<Graph> {
+        let mut rebuilt = Graph {
+            scope: vec![],
+            nodes: Vec::with_capacity(self.nodes.len()),
+            outputs: Default::default(),
+            gradients: Default::default(),
+            statistic_updates: vec![],
+            mode: self.mode,
+            forward_names: self.forward_names.clone(),
+            stored_names: self.stored_names.clone(),
+        };
+        let mut new_of: HashMap<Value, Value> = HashMap::new();
+        let at = replacement.nodes.last().copied();
+        for (index, node) in self.nodes.iter().enumerate() {
+            if !replacement.nodes.contains(&index) {
+                let mut node = node.clone();
+                node.inputs.iter_mut().for_each(|input| *input = new_of[input]);
+                let outputs = node.outputs.len();
+                let new = rebuilt.push(node).node;
+                let values =
+                    (0..outputs).map(|output| (Value { node: index, output }, Value { node: new, output }));
+                new_of.extend(values);
+            } else if at == Some(index) {
+                let inputs: Vec<Value> = replacement.inputs.iter().map(|input| new_of[input]).collect();
+                let name = self.nodes[replacement.named_after].name.clone();
+                let new = rebuilt.apply_named(name, replacement.op.clone(), &inputs)?;
+                for &(old, output) in &replacement.outputs {
+                    debug_assert_eq!(self.desc(old), rebuilt.desc(new[output]), "a replacement keeps shapes");
+                    new_of.insert(old, new[output]);
+                }
+            }
+        }
+        let moved = |value: &Value| new_of[value];
+        rebuilt.outputs = self.outputs.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
+        rebuilt.gradients = self.gradients.iter().map(|(p, g)| (moved(p), moved(g))).collect();
+        let updates = self.statistic_updates.iter();
+        rebuilt.statistic_updates = updates
+            .map(|update| StatisticUpdate {
+                running: moved(&update.running),
+                batch: moved(&update.batch),
+                ..*update
+            })
+            .collect();
+        Ok(rebuilt)
+    }
+
+    /// The operator of a node, if it is one of this type.
+    pub fn op_at<O: Op>(&self, node: usize) -> Option<&O> {
+        match &self.nodes[node].kind {
+            NodeKind::Op(op) => (op.as_ref() as &dyn std::any::Any).downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The node that reads a value, if it is the only reader, reads it once, and the value is not kept after a run.
+    pub fn only_reader(&self, value: Value) -> Option<usize> {
+        let mut readers = self.readers(value);
+        let reader = readers.next()?;
+        (readers.next().is_none() && !self.is_kept(value)).then_some(reader)
+    }
+
+    /// Whether a node reads a value, or it is kept after a run.
+    pub fn is_read(&self, value: Value) -> bool {
+        self.is_kept(value) || self.readers(value).next().is_some()
+    }
+
+    /// The nodes that read a value, as often as they do.
+    fn readers(&self, value: Value) -> impl Iterator<Item = usize> {
+        (value.node..self.nodes.len()).flat_map(move |index| {
+            let reads = self.nodes[index].inputs.iter().filter(move |input| **input == value);
+            reads.map(move |_| index)
+        })
+    }
+
+    fn is_kept(&self, value: Value) -> bool {
+        let mut kept = self.outputs.values().chain(self.gradients.values());
+        kept.any(|other| *other == value) || self.statistic_updates.iter().any(|update| update.batch == value)
+    }
+}

@@ -1,0 +1,158 @@
+//! CPU kernels of `batch_norm`. Rows are N H W, columns the channels C.
+
+use super::epilogue::Epilogue;
+use super::matrix::{LANES, Matrix, sum_rows};
+use crate::graph::{Host, Real, View};
+
+/// What a channel's elements are shifted and scaled by: z = (x - mean) scale + bias, in the same bits in both passes.
+pub(crate) struct Channels<T> {
+    mean: Vec<T>,
+    scale: Vec<T>,
+    bias: Vec<T>,
+}
+
+/// What both passes read.
+pub(crate) struct Data<'a, T> {
+    pub host: &'a dyn Host<T>,
+    pub matrix: &'a Matrix,
+    pub input: &'a [T],
+    pub epilogue: Option<Epilogue>,
+}
+
+impl<T: Real> Channels<T> {
+    /// With weight and bias, if there are any.
+    pub(crate) fn new(mean: &[T], invstd: &[T], affine: &[View<T>]) -> Channels<T> {
+        let (scale, bias) = match affine {
+            [weight, bias, ..] => {
+                (invstd.iter().zip(weight.real).map(|(s, w)| *s * *w).collect(), bias.real.to_vec())
+            }
+            _ => (invstd.to_vec(), vec![T::zero(); invstd.len()]),
+        };
+        Channels { mean: mean.to_vec(), scale, bias }
+    }
+
+    /// epilogue(z + residual)
+    pub(crate) fn normalize(&self, data: &Data<'_, T>, residual: Option<&[T]>, output: &mut [T]) {
+        let columns = data.matrix.columns;
+        data.matrix.for_each_row(data.host, output, &|first, rows| {
+            let sources = data.input[first..].chunks_exact(columns);
+            for (i, (row, source)) in rows.chunks_exact_mut(columns).zip(sources).enumerate() {
+                self.affine(source, row);
+                if let Some(residual) = residual {
+                    let residual = &residual[first + i * columns..];
+                    row.iter_mut().zip(residual).for_each(|(y, r)| *y += *r);
+                }
+                if let Some(epilogue) = data.epilogue {
+                    epilogue.apply(row);
+                }
+            }
+        });
+    }
+
+    fn affine(&self, source: &[T], row: &mut [T]) {
+        let channels = self.mean.iter().zip(&self.scale).zip(&self.bias);
+        for ((z, x), ((mean, scale), bias)) in row.iter_mut().zip(source).zip(channels) {
+            *z = (*x - *mean) * *scale + *bias;
+        }
+    }
+
+    /// Sums over the rows: of dz = dy epilogue'(z), then of dz (x - mean).
+    pub(crate) fn gradient_sums(&self, data: &Data<'_, T>, grad: &[T]) -> Vec<T> {
+        let Data { host, matrix, .. } = *data;
+        let columns = matrix.columns;
+        let mut all = vec![T::zero(); 2 * columns];
+        host.with_scratch(matrix.slabs * 2 * columns, &mut |partials| {
+            host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
+                let slabs = [matrix.slab(grad, slab), matrix.slab(data.input, slab)];
+                let (sums, products) = partial.split_at_mut(columns);
+                let mut first = 0;
+                while first < columns {
+                    let to = [&mut sums[first..], &mut products[first..]];
+                    first += match columns - first {
+                        LANES.. => self.lane_sums::<LANES>(data.epilogue, slabs, first, to),
+                        4.. => self.lane_sums::<4>(data.epilogue, slabs, first, to),
+                        _ => self.lane_sums::<1>(data.epilogue, slabs, first, to),
+                    };
+                }
+            });
+            sum_rows(host, partials, 2 * columns, &mut all);
+        });
+        all
+    }
+
+    /// The sums of neighbouring channels, which stay in registers; gives their number.
+    fn lane_sums<const L: usize>(
+        &self,
+        epilogue: Option<Epilogue>,
+        [grad, input]: [&[T]; 2],
+        first: usize,
+        [to_sums, to_products]: [&mut [T]; 2],
+    ) -> usize {
+        let lanes = |of: &[T]| -> [T; L] { std::array::from_fn(|lane| of[first + lane]) };
+        let [mean, scale, bias] = [&self.mean, &self.scale, &self.bias].map(|of| lanes(of));
+        let (mut sums, mut products) = ([T::zero(); L], [T::zero(); L]);
+        let columns = self.mean.len();
+        for (grad, input) in grad.chunks_exact(columns).zip(input.chunks_exact(columns)) {
+            let (mut dz, input) = (lanes(grad), lanes(input));
+            let deviation: [T; L] = std::array::from_fn(|lane| input[lane] - mean[lane]);
+            if let Some(epilogue) = epilogue {
+                let mut slope: [T; L] =
+                    std::array::from_fn(|lane| deviation[lane] * scale[lane] + bias[lane]);
+                epilogue.derive(&mut slope);
+                dz = std::array::from_fn(|lane| dz[lane] * slope[lane]);
+            }
+            for lane in 0..L {
+                sums[lane] += dz[lane];
+                products[lane] += dz[lane] * deviation[lane];
+            }
+        }
+        to_sums[..L].copy_from_slice(&sums);
+        to_products[..L].copy_from_slice(&products);
+        L
+    }
+
+    /// dx = scale (dz - mean of dz - (x - mean) slope), where the slope is invstd^2 times the mean of dz (x - mean);
+    /// without sums, for constant statistics, dx = scale dz.
+    pub(crate) fn grad_input(
+        &self,
+        data: &Data<'_, T>,
+        grad: &[T],
+        invstd: &[T],
+        sums: Option<&[T]>,
+        grad_input: &mut [T],
+    ) {
+        let columns = data.matrix.columns;
+        let count = T::of(data.matrix.rows as f64);
+        let (offset, slope): (Vec<T>, Vec<T>) = match sums.map(|sums| sums.split_at(columns)) {
+            Some((of_grad, of_products)) => {
+                let slope = |(sum, invstd): (&T, &T)| *sum * *invstd * *invstd / count;
+                (
+                    of_grad.iter().map(|sum| *sum / count).collect(),
+                    of_products.iter().zip(invstd).map(slope).collect(),
+                )
+            }
+            None => (vec![T::zero(); columns], vec![T::zero(); columns]),
+        };
+        data.matrix.for_each_row(data.host, grad_input, &|first, rows| {
+            let sources = grad[first..].chunks_exact(columns).zip(data.input[first..].chunks_exact(columns));
+            for (row, (grad, input)) in rows.chunks_exact_mut(columns).zip(sources) {
+                match data.epilogue {
+                    None => row.copy_from_slice(grad),
+                    Some(epilogue) => {
+                        self.affine(input, row);
+                        epilogue.derive(row);
+                        row.iter_mut().zip(grad).for_each(|(slope, dy)| *slope *= *dy);
+                    }
+                }
+                if sums.is_none() {
+                    row.iter_mut().zip(&self.scale).for_each(|(dx, scale)| *dx *= *scale);
+                    continue;
+                }
+                let channels = self.mean.iter().zip(&self.scale).zip(offset.iter().zip(&slope));
+                for ((dx, x), ((mean, scale), (offset, slope))) in row.iter_mut().zip(input).zip(channels) {
+                    *dx = *scale * (*dx - *offset - (*x - *mean) * *slope);
+                }
+            }
+        });
+    }
+}
