@@ -121,6 +121,9 @@ pub struct BenchArgs {
     /// Steps that are not counted, besides the first [default: a tenth of the others, at least 3]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
+    /// Train layer by layer, without the fusion of neighbouring operators, to see what that gains
+    #[arg(long)]
+    pub unfused: bool,
     /// Also time each kernel of a step, and show how far from the device's limits it is
     #[arg(long)]
     pub profile: bool,

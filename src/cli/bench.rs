@@ -28,6 +28,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
         steps,
         algorithm: algorithm(args),
+        unfused: args.unfused,
         profile: args.profile || args.trace.is_some(),
         started,
     };

@@ -38,7 +38,26 @@ pub fn training(
     weight_decay: f32,
     device: &Device,
 ) -> Result<Program> {
-    let graphs = vec![train_graph(model, task)?, eval_graph(model, task)?];
+    of_graphs(vec![train_graph(model, task)?, eval_graph(model, task)?], update, weight_decay, device)
+}
+
+/// [`training`] without [fusion](crate::fusion), to measure what that gains.
+pub fn unfused_training(
+    model: &Model,
+    task: &Task,
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    device: &Device,
+) -> Result<Program> {
+    of_graphs(unfused_graphs(model, task)?, update, weight_decay, device)
+}
+
+fn of_graphs(
+    graphs: Vec<Graph>,
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    device: &Device,
+) -> Result<Program> {
     let group = ParameterGroup { rate: 1.0, weight_decay };
     let groups = vec![group; graphs[TRAIN].parameters().len()];
     Program::new(graphs, Some(Optimizer { update, groups }), device.max_page_bytes())

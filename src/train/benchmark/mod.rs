@@ -35,6 +35,8 @@ pub struct BenchmarkSettings {
     pub steps: usize,
     /// The optimizer.
     pub algorithm: Algorithm,
+    /// Whether to train layer by layer, without fusion.
+    pub unfused: bool,
     /// Whether to time each kernel of a step.
     pub profile: bool,
     /// When the process started.
@@ -48,7 +50,8 @@ pub async fn benchmark(
     device: &Device,
     settings: &BenchmarkSettings,
 ) -> Result<Benchmark> {
-    let program = Arc::new(program::training(model, task, settings.algorithm.update(), 0.0, device)?);
+    let training = if settings.unfused { program::unfused_training } else { program::training };
+    let program = Arc::new(training(model, task, settings.algorithm.update(), 0.0, device)?);
     let mut session = Session::new(device, program.clone()).await?;
     let [parameters, statistics] =
         weights::all_pages(&program.pages, &weights::initial(&program.graphs[TRAIN], 0));
