@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wgrad::fusion::fuse;
+use wgrad::fusion::{fuse, fuse_gradients};
 use wgrad::graph::{Graph, Mode, NodeKind, Step, TensorDesc, Value};
 use wgrad::ops::{self, Epilogue, add::Add, batch_norm::Normalization};
 use wgrad::plan::{Data, PageList, Program};
@@ -277,6 +277,20 @@ const SMALL: &[Small] = &[
         },
         left: &["batch_norm", "silu"],
     },
+    Small {
+        name: "a residual of a residual",
+        build: |g, x| {
+            let block = |g: &mut Graph, x| {
+                let y = layer(g, "conv2d", "out_channels = 5\nkernel_size = 1", x)?;
+                let y = bn(g, y)?;
+                let sum = add(g, y, x)?;
+                relu(g, sum)
+            };
+            let y = block(g, x)?;
+            block(g, y)
+        },
+        left: &["conv2d", "batch_norm", "conv2d", "batch_norm"],
+    },
     Small { name: "relu without norm", build: relu, left: &["relu"] },
     Small {
         name: "a negative slope",
@@ -329,7 +343,8 @@ fn small_graphs_are_fused_where_they_can_be() {
             if operators(&fused)[1..] != **left {
                 problems.push(format!("{name}: {:?} are left, not {left:?}", operators(&fused)));
             }
-            let (unfused, fused) = (with_gradients(graph), with_gradients(fused));
+            let (unfused, fused) =
+                (with_gradients(graph), fuse_gradients(with_gradients(fused)).expect(name));
             problems.extend(check(name, unfused, fused, 0.0, &adapters));
         }
     }
@@ -368,5 +383,7 @@ fn fusion_keeps_names_and_finds_nothing_twice() {
         [all + 1, active + usize::from(relu), added + usize::from(op.residual)]
     });
     assert_eq!([all, active, added], [20, 17, 8], "norms, those with relu, those with a residual");
+    let sums = operators(&fused).iter().filter(|name| **name == "add").count();
+    assert_eq!(sums, 1, "sums of gradients: behind the stem, which has no residual");
     assert_eq!(operators(&fuse(fused.clone()).expect("fuses")), operators(&fused));
 }

@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod cross_entropy;
+mod gradient_sum;
 
 use crate::error::Result;
 use crate::graph::{Graph, Replacement};
@@ -13,12 +14,24 @@ use crate::graph::{Graph, Replacement};
 /// Finds the nodes that can be fused beginning with a node.
 type Rule = fn(&Graph, usize) -> Option<Replacement>;
 
-/// The rules, in the order in which they are tried.
+/// The rules for a forward graph, in the order in which they are tried.
 const RULES: &[Rule] = &[batch_norm::with_activation_and_residual, cross_entropy::with_gradient];
 
-/// The graph with everything fused that the rules find.
+/// The rules for a graph with gradients.
+const GRADIENT_RULES: &[Rule] = &[gradient_sum::into_activation];
+
+/// The forward graph with everything fused that the rules find.
 pub fn fuse(graph: Graph) -> Result<Graph> {
-    RULES.iter().try_fold(graph, |mut graph, rule| {
+    apply(RULES, graph)
+}
+
+/// The graph with everything fused that the rules find in its gradients.
+pub fn fuse_gradients(graph: Graph) -> Result<Graph> {
+    apply(GRADIENT_RULES, graph)
+}
+
+fn apply(rules: &[Rule], graph: Graph) -> Result<Graph> {
+    rules.iter().try_fold(graph, |mut graph, rule| {
         let mut node = 0;
         while node < graph.nodes().len() {
             match rule(&graph, node).filter(|replacement| in_order(&graph, replacement)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::device::Device;
 use crate::error::Result;
-use crate::fusion::fuse;
+use crate::fusion::{fuse, fuse_gradients};
 use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
@@ -70,7 +70,7 @@ pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program>
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    with_gradients(fuse(train_forward(model, task)?)?)
+    fuse_gradients(with_gradients(fuse(train_forward(model, task)?)?)?)
 }
 
 /// Logits with running statistics, and the loss summed over the batch's valid samples.

@@ -1,9 +1,11 @@
 //! Activations that an operator applies to its result before storing it. `shaders/shared/epilogue.wgsl` is the same
 //! table.
 
+use std::sync::Arc;
+
 use super::unary::{Activation, Unary, UnaryGrad};
 use crate::error::Result;
-use crate::graph::{Backward, DispatchBuilder, Graph, Real, Value};
+use crate::graph::{Backward, DispatchBuilder, Graph, Op, Real, Value};
 use crate::ops::hardswish::Hardswish;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::relu::Relu;
@@ -42,6 +44,18 @@ impl Epilogue {
                 .filter(|slope| *slope > 0.0)
                 .map(|negative_slope| Epilogue::LeakyRelu { negative_slope }),
         }
+    }
+
+    /// The operator of dy f'(x) at a node, if it is that of an activation that can be an epilogue.
+    pub(crate) fn gradient_at(graph: &Graph, node: usize) -> Option<Arc<dyn Op>> {
+        fn of<A: Activation>(graph: &Graph, node: usize) -> Option<Arc<dyn Op>> {
+            graph.op_at::<UnaryGrad<A>>(node).map(|op| Arc::new(op.clone()) as Arc<dyn Op>)
+        }
+        of::<Relu>(graph, node)
+            .or_else(|| of::<LeakyRelu>(graph, node))
+            .or_else(|| of::<Relu6>(graph, node))
+            .or_else(|| of::<Silu>(graph, node))
+            .or_else(|| of::<Hardswish>(graph, node))
     }
 
     /// Whether the derivative at y = f(x) is that at x, so that backward needs only the result.

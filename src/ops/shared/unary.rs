@@ -33,7 +33,8 @@ pub trait Activation: Clone + std::fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Unary<A>(pub A);
 
-/// Its gradient: `(grad_output, input) -> grad_output f'(input)`.
+/// Its gradient: `(grad_output, input[, more]) -> (grad_output + more) f'(input)`; the third input is there where fusion has
+/// found that the gradient is a sum.
 #[derive(Clone, Debug)]
 pub(crate) struct UnaryGrad<A>(pub(crate) A);
 
@@ -100,10 +101,13 @@ impl<A: Activation> Op for UnaryGrad<A> {
     fn lower(&self, lower: &mut Lower<'_>) {
         let (count, dtype) = (lower.outputs[0].numel(), lower.outputs[0].dtype);
         let [alpha, beta] = self.0.arguments();
+        let has_more = lower.inputs.len() == 3;
         lower
             .dispatch(A::NAME, "grad_input")
             .read("grad_output", Slot::Input(0))
             .read("input", Slot::Input(1))
+            .read("more", Slot::Input(if has_more { 2 } else { 0 }))
+            .uniform("has_more", has_more)
             .write("output", Slot::Output(0))
             .uniform("count", count)
             .uniform("alpha", alpha)
@@ -123,8 +127,14 @@ impl<A: Activation> Op for UnaryGrad<A> {
 impl<A: Activation> UnaryGrad<A> {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let (grad, input) = (inputs[0].real, inputs[1].real);
+        let more = inputs.get(2).map(|more| more.real);
         context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
             let pairs = grad[chunk * CHUNK..].iter().zip(&input[chunk * CHUNK..]);
+            if let Some(more) = more {
+                let terms = pairs.zip(&more[chunk * CHUNK..]);
+                let sum = |((dy, x), more): ((&T, &T), &T)| (*dy + *more) * self.0.derivative(*x);
+                return output.iter_mut().zip(terms).for_each(|(dx, terms)| *dx = sum(terms));
+            }
             output.iter_mut().zip(pairs).for_each(|(dx, (dy, x))| *dx = *dy * self.0.derivative(*x));
         });
     }
