@@ -5,15 +5,21 @@ pub(crate) mod average;
 pub(crate) mod batch_norm_grad;
 pub(crate) mod batch_norm_host;
 pub(crate) mod binary;
+pub(crate) mod convolution_grouped;
 pub(crate) mod convolution_host;
+pub(crate) mod convolution_lower;
 pub(crate) mod cooperative;
+<<<<<<< HEAD
 pub(crate) mod cross_entropy_host;
+=======
+>>>>>>> 918d124 (GEMM family: tiles in configurations, vectors of four, prefetched slabs, phases of strides; direct kernels for small groups)
 pub(crate) mod epilogue;
 pub(crate) mod gemm_tile;
 pub(crate) mod im2col;
 pub(crate) mod layer;
 pub(crate) mod mask;
 pub(crate) mod matrix;
+pub(crate) mod partials;
 pub(crate) mod pointwise_loss;
 pub(crate) mod pool;
 pub(crate) mod product;
