@@ -1,5 +1,4 @@
 
-<<<<<<< HEAD
 // The activation that a kernel applies to its result, chosen by the constant EPILOGUE (ops::Epilogue): 0 none, 1 relu,
 // 2 leaky_relu with the slope EPILOGUE_ARGUMENT, 3 relu6, 4 silu, 5 hardswish. Comparisons let a NaN pass. Needs SPECIAL.
 
@@ -57,10 +56,4 @@ fn epilogue_slope(x: vec4<f32>) -> vec4<f32> {
 
 fn silu_slope(x: f32) -> f32 {
     return sigmoid(x) * (1.0 + x * sigmoid_complement(x));
-=======
-// The activation that a kernel applies to its result, chosen by the constant EPILOGUE: 0 none.
-
-fn epilogue(x: vec4<f32>) -> vec4<f32> {
-    return x;
->>>>>>> 918d124 (GEMM family: tiles in configurations, vectors of four, prefetched slabs, phases of strides; direct kernels for small groups)
 }

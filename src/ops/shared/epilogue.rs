@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Activations that an operator applies to its result before storing it. `shaders/shared/epilogue.wgsl` is the same
 //! table.
 
@@ -120,20 +119,3 @@ impl Epilogue {
 fn map<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
     values.iter_mut().for_each(|value| *value = f(*value));
 }
-=======
-use crate::graph::DispatchBuilder;
-
-/// An elementwise function at the end of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Epilogue {}
-
-impl Epilogue {
-    /// Tells the shader, whose file has the snippet `EPILOGUE`, what its epilogue is.
-    pub(crate) fn constants<'l, 'a>(
-        _: Option<Epilogue>,
-        dispatch: DispatchBuilder<'l, 'a>,
-    ) -> DispatchBuilder<'l, 'a> {
-        dispatch.constant("EPILOGUE", 0u32).constant("EPILOGUE_ARGUMENT", 0.0)
-    }
-}
->>>>>>> 918d124 (GEMM family: tiles in configurations, vectors of four, prefetched slabs, phases of strides; direct kernels for small groups)

@@ -9,10 +9,7 @@ pub(crate) mod convolution_grouped;
 pub(crate) mod convolution_host;
 pub(crate) mod convolution_lower;
 pub(crate) mod cooperative;
-<<<<<<< HEAD
 pub(crate) mod cross_entropy_host;
-=======
->>>>>>> 918d124 (GEMM family: tiles in configurations, vectors of four, prefetched slabs, phases of strides; direct kernels for small groups)
 pub(crate) mod epilogue;
 pub(crate) mod gemm_tile;
 pub(crate) mod im2col;
