@@ -12,18 +12,73 @@ struct Phase {
     first: i32,
 }
 
-fn phase_of(phase: u32, size: u32, kernel: u32, window: vec4<u32>, step: u32) -> Phase {
+fn phase_of(phase: u32, size: u32, kernel: u32, window: vec3<u32>, step: u32) -> Phase {
+    if phase >= size {
+        return Phase(0u, 0u, 0u, 0);
+    }
     let stride = window.x;
     let at = i32(phase + window.y);
+    let pixels = (size - 1u - phase) / stride + 1u;
     for (var tap = 0u; tap < min(step, kernel); tap++) {
-        // From a multiple of the stride, so that nothing negative is divided.
+        // Over a multiple of the stride, so that nothing negative is divided.
         let over = at + i32(stride * tap * window.z) - i32(tap * window.z);
         if over % i32(stride) == 0 {
             let taps = (kernel - 1u - tap) / step + 1u;
-            return Phase((size - 1u - phase) / stride + 1u, tap, taps, over / i32(stride) - i32(tap * window.z));
+            return Phase(pixels, tap, taps, over / i32(stride) - i32(tap * window.z));
         }
     }
-    return Phase((size - 1u - phase) / stride + 1u, 0u, 0u, 0);
+    return Phase(pixels, 0u, 0u, 0);
+}
+
+// A phase of a group: along both sides, and where its first pixel lies.
+struct Phases {
+    group_index: u32,
+    h: u32,
+    w: u32,
+    down: Phase,
+    right: Phase,
+}
+
+fn phase_at(number: u32) -> Phases {
+    let phases = params.stride_h * params.stride_w;
+    let h = number % phases / params.stride_w;
+    let w = number % params.stride_w;
+    let window_h = vec3<u32>(params.stride_h, params.padding_h, params.dilation_h);
+    let window_w = vec3<u32>(params.stride_w, params.padding_w, params.dilation_w);
+    return Phases(
+        number / phases,
+        h,
+        w,
+        phase_of(h, params.h, params.r, window_h, params.tap_step_h),
+        phase_of(w, params.w, params.s, window_w, params.tap_step_w),
+    );
+}
+
+// Pixel m of a phase, as an edge: the output that its first tap reaches it from.
+fn pixel_edge(m: u32, phase: Phases) -> vec4<i32> {
+    let h = m / phase.right.pixels % phase.down.pixels;
+    let w = m % phase.right.pixels;
+    let sample = m / (phase.right.pixels * phase.down.pixels);
+    let p = i32(h) + phase.down.first;
+    let q = i32(w) + phase.right.first;
+    let over = (i32(sample * params.p) + p) * i32(params.q) + q;
+    let row = sample * params.h + h * params.stride_h + phase.h;
+    let pixel = row * params.w + w * params.stride_w + phase.w;
+    let first = phase.group_index * (params.k / params.groups);
+    return vec4<i32>(p, q, over * i32(params.k) + i32(first), i32(pixel));
+}
+
+// A filter at a tap of a phase, as a step.
+fn step_of(tap: u32, filter_index: u32, phase: Phases) -> vec4<i32> {
+    let r = tap / phase.right.taps;
+    let s = tap % phase.right.taps;
+    let p = -i32(r * params.tap_shift_h);
+    let q = -i32(s * params.tap_shift_w);
+    let row = phase.down.tap + r * params.tap_step_h;
+    let of_filter = phase.group_index * (params.k / params.groups) + filter_index;
+    let at = (of_filter * params.r + row) * params.s + phase.right.tap + s * params.tap_step_w;
+    let offset = (p * i32(params.q) + q) * i32(params.k) + i32(filter_index);
+    return vec4<i32>(p, q, offset, i32(at * (params.c / params.groups)));
 }
 
 fn grad_output_row(edge: vec4<i32>, k: u32) -> vec4<f32> {
@@ -110,34 +165,17 @@ fn grad_input(
     @builtin(local_invocation_index) local: u32,
 ) {
     let tile = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
-    let phases = params.stride_h * params.stride_w;
-    let group_index = tile.z / phases;
-    let phase_h = tile.z % phases / params.stride_w;
-    let phase_w = tile.z % params.stride_w;
-    if group_index >= params.groups || phase_h >= params.h || phase_w >= params.w {
-        return;
-    }
-    let window_h = vec4<u32>(params.stride_h, params.padding_h, params.dilation_h, 0u);
-    let window_w = vec4<u32>(params.stride_w, params.padding_w, params.dilation_w, 0u);
-    let down = phase_of(phase_h, params.h, params.r, window_h, params.tap_step_h);
-    let right = phase_of(phase_w, params.w, params.s, window_w, params.tap_step_w);
+    let phase = phase_at(tile.z);
+    let group_index = phase.group_index;
     let channels = params.c / params.groups;
     let filters = params.k / params.groups;
-    let gemm_m = params.n * down.pixels * right.pixels;
-    let gemm_k = down.taps * right.taps * filters;
-    if tile.x >= gemm_m {
+    let gemm_m = params.n * phase.down.pixels * phase.right.pixels;
+    let gemm_k = phase.down.taps * phase.right.taps * filters;
+    if group_index >= params.groups || tile.x >= gemm_m {
         return;
     }
     for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
-        let m = last_if_beyond(tile.x + i, gemm_m);
-        let h = m / right.pixels % down.pixels;
-        let w = m % right.pixels;
-        let sample = m / (right.pixels * down.pixels);
-        let p = i32(h) + down.first;
-        let q = i32(w) + right.first;
-        let over = (i32(sample * params.p) + p) * i32(params.q) + q;
-        let pixel = (sample * params.h + h * params.stride_h + phase_h) * params.w + w * params.stride_w + phase_w;
-        edges[i] = vec4<i32>(p, q, over * i32(params.k) + i32(group_index * filters), i32(pixel));
+        edges[i] = pixel_edge(last_if_beyond(tile.x + i, gemm_m), phase);
     }
     var k0 = 0u;
     loop {
@@ -145,19 +183,7 @@ fn grad_input(
             steps[local] = NOWHERE;
             let k = k0 + local;
             if k < gemm_k {
-                let filter_index = k % filters;
-                let r = k / filters / right.taps;
-                let s = k / filters % right.taps;
-                let p = -i32(r * params.tap_shift_h);
-                let q = -i32(s * params.tap_shift_w);
-                let tap = (down.tap + r * params.tap_step_h) * params.s + right.tap + s * params.tap_step_w;
-                let of_filter = (group_index * filters + filter_index) * params.r * params.s;
-                steps[local] = vec4<i32>(
-                    p,
-                    q,
-                    (p * i32(params.q) + q) * i32(params.k) + i32(filter_index),
-                    i32((of_filter + tap) * channels),
-                );
+                steps[local] = step_of(k / filters, k % filters, phase);
             }
         }
         workgroupBarrier();

@@ -49,6 +49,8 @@ pub mod snippets {
     pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
     /// The gradients of `conv2d`; needs `GEMM`.
     pub const CONV2D_GRADIENTS: &str = include_str!("../../shaders/shared/conv2d_gradients.wgsl");
+    /// Products of `conv2d` without workgroup memory; needs `GEMM`, `CONV2D_GRADIENTS`, `SLABS` and `EPILOGUE`.
+    pub const CONV2D_DIRECT: &str = include_str!("../../shaders/shared/conv2d_direct.wgsl");
     /// Direct kernels of `conv2d` for groups of few channels; needs `SLABS` and `EPILOGUE`.
     pub const CONV2D_GROUPED: &str = include_str!("../../shaders/shared/conv2d_grouped.wgsl");
     /// Sums that are split into slabs; needs `EPILOGUE`.

@@ -21,7 +21,7 @@ pub(crate) fn forward(lower: &mut Lower<'_>, dims: &Dims, epilogue: Option<Epilo
     let tile = problem.choose(lower);
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
     let dispatch = lower
-        .dispatch("conv2d", "forward")
+        .dispatch("conv2d", if tile.is_direct() { "direct_forward" } else { "forward" })
         .read("input", Slot::Input(0))
         .read("weight", Slot::Input(1))
         .read("bias", bias.unwrap_or(Slot::Input(1)))
@@ -30,6 +30,7 @@ pub(crate) fn forward(lower: &mut Lower<'_>, dims: &Dims, epilogue: Option<Epilo
         .uniforms(&[("tiles_m", tiles_m), ("tiles_n", tiles_n)])
         .uniform("has_bias", bias.is_some())
         .constant("BOUNDED", dims.padded())
+        .constant("SLAB_LANES", 1u32)
         .snippet(loads(dtype, vectors[0]))
         .stores(result, !dims.filters().is_multiple_of(4));
     tile.constants(Epilogue::constants(epilogue, dispatch), vectors).groups(tiles_m * tiles_n * dims.groups);
@@ -53,7 +54,7 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
     let [common_h, common_w] = [divisor(stride.h, dilation.h), divisor(stride.w, dilation.w)];
     let dispatch = lower
-        .dispatch("conv2d", "grad_input")
+        .dispatch("conv2d", if tile.is_direct() { "direct_grad_input" } else { "grad_input" })
         .read("grad_output", Slot::Input(0))
         .read("weight", Slot::Input(1))
         .write("output", Slot::Output(0))
@@ -62,6 +63,7 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
         .uniforms(&[("tap_step_h", stride.h / common_h), ("tap_step_w", stride.w / common_w)])
         .uniforms(&[("tap_shift_h", dilation.h / common_h), ("tap_shift_w", dilation.w / common_w)])
         .constant("BOUNDED", dims.padded() || !dims.pointwise())
+        .constant("SLAB_LANES", 1u32)
         .snippet(loads(dtype, vectors[0] && vectors[1]))
         .stores(result, !dims.channels().is_multiple_of(4));
     let dispatch = Epilogue::constants(None, dispatch);
@@ -80,10 +82,17 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
     let batch = dims.groups * slabs;
     let tile = dims.problem("conv2d.grad_weight", dtype, sizes, batch).choose(lower);
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
+    // Invocations of a direct kernel that take slabs, because there are few columns.
+    let slab_lanes = match sizes[1].div_ceil(4) {
+        _ if !tile.is_direct() => 1,
+        ..=4 => 16usize,
+        ..=16 => 4,
+        _ => 1,
+    };
     let count = dims.k * dims.taps();
     let partials = (slabs > 1).then(|| Partials::new(lower, slabs, count));
     let dispatch = lower
-        .dispatch("conv2d", "grad_weight")
+        .dispatch("conv2d", if tile.is_direct() { "direct_grad_weight" } else { "grad_weight" })
         .read("grad_output", Slot::Input(0))
         .read("input", Slot::Input(1))
         .write("output", partials.as_ref().map_or(Slot::Output(0), |partials| partials.slot))
@@ -91,10 +100,11 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
         .uniforms(&[("tiles_m", tiles_m), ("tiles_n", tiles_n)])
         .uniforms(&[("slabs", slabs), ("slab_len", slab_len), ("slab_stride", count.next_multiple_of(4))])
         .constant("BOUNDED", dims.padded())
+        .constant("SLAB_LANES", slab_lanes)
         .snippet(loads(dtype, vectors[0] && vectors[1]))
         .stores(DType::F32, !dims.taps().is_multiple_of(4));
     let dispatch: DispatchBuilder<'_, '_> = Epilogue::constants(None, dispatch);
-    tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * batch);
+    tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * slabs.div_ceil(slab_lanes) * dims.groups);
     if let Some(partials) = partials {
         partials.reduce(lower, "conv2d", None, None);
     }

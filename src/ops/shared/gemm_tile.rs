@@ -12,10 +12,11 @@ pub(crate) struct Tile {
     k: usize,
     thread_m: usize,
     thread_n: usize,
+    direct: bool,
 }
 
 const fn tile([m, n, k]: [usize; 3], [thread_m, thread_n]: [usize; 2]) -> Tile {
-    Tile { m, n, k, thread_m, thread_n }
+    Tile { m, n, k, thread_m, thread_n, direct: false }
 }
 
 /// The configurations; none has been timed on a GPU yet. All give the same bits.
@@ -30,6 +31,15 @@ const TILES: [Tile; 9] = [
     tile([8, 128, 16], [4, 4]),
     tile([16, 16, 16], [4, 4]),
 ];
+
+const fn direct([m, n]: [usize; 2], [thread_m, thread_n]: [usize; 2]) -> Tile {
+    Tile { m, n, k: 4, thread_m, thread_n, direct: true }
+}
+
+/// Configurations of convolutions without workgroup memory (`shaders/shared/conv2d_direct.wgsl`), where the 64
+/// invocations of a workgroup lie along the rows, and for gradients of weights, where they lie along the columns.
+const ALONG_ROWS: [Tile; 2] = [direct([256, 16], [4, 16]), direct([256, 8], [4, 8])];
+const ALONG_COLUMNS: [Tile; 2] = [direct([16, 256], [16, 4]), direct([8, 256], [8, 4])];
 
 /// One product of matrices as far as the choice of its kernel goes.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +77,15 @@ impl Problem {
         };
         let mut tiles: Vec<Tile> = TILES.iter().filter(fits).copied().collect();
         tiles.sort_by_key(|tile| self.cost(tile));
+        let mut direct = match self.family {
+            "conv2d.forward" | "conv2d.grad_input" => ALONG_ROWS.to_vec(),
+            "conv2d.grad_weight" => ALONG_COLUMNS.to_vec(),
+            _ => vec![],
+        };
+        direct.sort_by_key(|tile| (padded(tile), usize::MAX - tile.m * tile.n));
+        // Software runs barriers one invocation after another and gains nothing from memory that is near.
+        let at = if capabilities.subgroup_size[1] <= 8 { 0 } else { tiles.len() };
+        tiles.splice(at..at, direct);
         tiles
     }
 
@@ -85,14 +104,19 @@ impl Problem {
 
 impl Configuration for Tile {
     fn name(&self) -> String {
-        let Tile { m, n, k, .. } = self;
-        format!("{m}x{n}x{k}")
+        let Tile { m, n, k, direct, .. } = self;
+        if *direct { format!("direct-{m}x{n}") } else { format!("{m}x{n}x{k}") }
     }
 }
 
 impl Tile {
     /// The smallest tile; dispatches of a file that has tiles take it where they use none.
     pub(crate) const SMALL: Tile = TILES[TILES.len() - 1];
+
+    /// Whether it is a configuration without workgroup memory.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+    }
 
     fn invocations(&self) -> usize {
         self.m / self.thread_m * (self.n / self.thread_n)

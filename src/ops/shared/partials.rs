@@ -77,4 +77,5 @@ pub(crate) fn without_tile<'l, 'a>(
         .constant("A_ALONG_K", true)
         .constant("B_ALONG_K", true)
         .constant("BOUNDED", true)
+        .constant("SLAB_LANES", 1u32)
 }
