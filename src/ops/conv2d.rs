@@ -22,7 +22,7 @@ use crate::cpu_kernel;
 pub const OPERATOR: Operator = Operator {
     name: "conv2d",
     summary: "2-d convolution with stride, padding, dilation and groups (torch.nn.Conv2d)",
-    shader: shader!("conv2d", GEMM, CONV2D_GRADIENTS, CONV2D_DIRECT, CONV2D_GROUPED, SLABS, GRAD_BIAS, EPILOGUE),
+    shader: shader!("conv2d", GEMM, CONV2D_GRADIENTS, CONV2D_DIRECT, CONV2D_GROUPED, SLABS, GRAD_BIAS, EPILOGUE, SPECIAL),
     layer: Some(parse_layer::<Conv2d>),
     samples,
 };

@@ -16,7 +16,7 @@ use crate::tensor::{DType, Shape};
 pub const OPERATOR: Operator = Operator {
     name: "linear",
     summary: "x W^T + b over the last dimension (torch.nn.Linear)",
-    shader: shader!("linear", GEMM, PRODUCT, SLABS, GRAD_BIAS, EPILOGUE),
+    shader: shader!("linear", GEMM, PRODUCT, SLABS, GRAD_BIAS, EPILOGUE, SPECIAL),
     layer: Some(parse_layer::<Linear>),
     samples,
 };

@@ -12,7 +12,7 @@ use crate::tensor::Shape;
 pub const OPERATOR: Operator = Operator {
     name: "matmul",
     summary: "the product of two matrices (torch.matmul)",
-    shader: shader!("matmul", GEMM, PRODUCT, SLABS, EPILOGUE),
+    shader: shader!("matmul", GEMM, PRODUCT, SLABS, EPILOGUE, SPECIAL),
     layer: None,
     samples,
 };

@@ -57,8 +57,6 @@ pub mod snippets {
     pub const SLABS: &str = include_str!("../../shaders/shared/slabs.wgsl");
     /// The gradient of a bias; needs `SLABS`.
     pub const GRAD_BIAS: &str = include_str!("../../shaders/shared/grad_bias.wgsl");
-    /// What kernels of the GEMM family apply to their results.
-    pub const EPILOGUE: &str = include_str!("../../shaders/shared/epilogue.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
     /// Activations at the end of a kernel; needs `SPECIAL`.
