@@ -1,10 +1,14 @@
 // conv2d as an implicit GEMM: im2col is index arithmetic in the tile loads, the im2col matrix is never stored.
 //
-// input N,H,W,C   weight K,R,S,C/groups   output N,P,Q,K   (all physical orders; one group per workgroup z)
+// input N,H,W,C   weight K,R,S,C/groups   output N,P,Q,K   (all physical orders; one group after another)
 //   forward      GEMM_M = N P Q    GEMM_N = K/groups        GEMM_K = R S C/groups
-//   grad_input   GEMM_M = N H W    GEMM_N = C/groups        GEMM_K = R S K/groups
+//   grad_input   GEMM_M = N H W    GEMM_N = C/groups        GEMM_K = R S K/groups; with a stride, the pixels that are a
+//                stride apart are a phase, which is a convolution of its own, with those taps that reach it
 //   grad_weight  GEMM_M = K/groups GEMM_N = R S C/groups    GEMM_K = N P Q, split into slabs added up by reduce_slabs
-//   grad_bias    sums over N P Q in two passes
+//   grad_bias    sums over N P Q in two passes (shared/grad_bias.wgsl)
+//
+// VECTOR_A and VECTOR_B say whether four neighbours of the factors are read at once, which takes channels (or filters) by
+// fours; BOUNDED says whether taps may lie outside the image.
 
 struct Params {
     n: u32, c: u32, h: u32, w: u32,
@@ -14,280 +18,229 @@ struct Params {
     padding_h: u32, padding_w: u32,
     dilation_h: u32, dilation_w: u32,
     groups: u32,
+    // Taps that reach the same phase are tap_step apart, the outputs that they reach it from tap_shift.
+    tap_step_h: u32, tap_step_w: u32,
+    tap_shift_h: u32, tap_shift_w: u32,
+    tiles_m: u32, tiles_n: u32,
+    slabs: u32, slab_len: u32, slab_stride: u32,
+    rows: u32, columns: u32, count: u32,
     has_bias: u32,
-    slabs: u32,
-    slab_len: u32,
-    count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> weight: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> grad_output: array<f32>;
-@group(0) @binding(5) var<storage, read> partials: array<f32>;
-@group(0) @binding(6) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
+@group(0) @binding(2) var<storage, read> weight: array<Packed>;
+@group(0) @binding(3) var<storage, read> grad_output: array<Packed>;
 
-// What a row of a tile is: the pixel under tap (0, 0) (down, right), the first pixel of its sample, and whether it exists.
-var<workgroup> row_origin: array<vec4<i32>, TILE_M>;
-// What one step along GEMM_K, or a column of grad_weight, is: the same for a tap, with its channel.
-var<workgroup> tap_offset: array<vec4<i32>, TILE_K>;
-var<workgroup> column_tap: array<vec4<i32>, TILE_N>;
+// An element of a tile is read where an edge (a row of the tile; of grad_weight, a column) meets a step along GEMM_K.
+// One is a pixel, the other a tap: each has a row and a column of the image, which are added up and must lie inside, and
+// an offset in memory, which are added up too. The fourth number of an edge is the pixel that it writes, that of a step
+// the offset in the weight; it is -1 from the end on.
+var<workgroup> edges: array<vec4<i32>, max(TILE_M, TILE_N)>;
+var<workgroup> steps: array<vec4<i32>, TILE_K>;
 
-const NOWHERE: vec4<i32> = vec4<i32>(0, 0, 0, -1);
+// Where an edge meets a step in memory; -1 outside of an image of `extent`.
+fn meeting(edge: vec4<i32>, step: vec4<i32>, extent: vec2<u32>) -> i32 {
+    var inside = step.w >= 0;
+    if BOUNDED {
+        inside = inside && all(vec2<u32>(edge.xy + step.xy) < extent);
+    }
+    return select(-1, edge.z + step.z, inside);
+}
 
-// Tap (r, s) and channel of a number that counts channels fastest.
-fn tap_at(k: u32, channels: u32) -> vec4<i32> {
-    let tap = k / channels;
-    return vec4<i32>(
-        i32(tap / params.s * params.dilation_h),
-        i32(tap % params.s * params.dilation_w),
-        i32(k % channels),
-        0,
-    );
+fn input1(at: i32) -> f32 {
+    if at < 0 {
+        return 0.0;
+    }
+    return unpack(input[u32(at) / PACK])[u32(at) % PACK];
+}
+
+fn input4(at: i32) -> vec4<f32> {
+    if at < 0 {
+        return vec4<f32>();
+    }
+    if PACK == 4u {
+        return unpack(input[u32(at) / 4u]);
+    }
+    return vec4<f32>(input1(at), input1(at + 1), input1(at + 2), input1(at + 3));
+}
+
+fn weight1(at: u32) -> f32 {
+    return unpack(weight[at / PACK])[at % PACK];
+}
+
+fn weight4(at: u32) -> vec4<f32> {
+    if PACK == 4u {
+        return unpack(weight[at / 4u]);
+    }
+    return vec4<f32>(weight1(at), weight1(at + 1u), weight1(at + 2u), weight1(at + 3u));
+}
+
+fn grad_output1(at: u32) -> f32 {
+    return unpack(grad_output[at / PACK])[at % PACK];
+}
+
+fn grad_output4(at: u32) -> vec4<f32> {
+    if PACK == 4u {
+        return unpack(grad_output[at / 4u]);
+    }
+    return vec4<f32>(grad_output1(at), grad_output1(at + 1u), grad_output1(at + 2u), grad_output1(at + 3u));
 }
 
 // Where the window of output pixel m begins; m counts n, p, q with q fastest.
-fn window_at(m: u32) -> vec4<i32> {
-    let q = m % params.q;
+fn window_at(m: u32, first_channel: u32) -> vec4<i32> {
     let rows = m / params.q;
-    let p = rows % params.p;
-    let sample = rows / params.p;
-    return vec4<i32>(
-        i32(p * params.stride_h) - i32(params.padding_h),
-        i32(q * params.stride_w) - i32(params.padding_w),
-        i32(sample * params.h * params.w),
-        0,
+    let h = i32(rows % params.p * params.stride_h) - i32(params.padding_h);
+    let w = i32(m % params.q * params.stride_w) - i32(params.padding_w);
+    let pixel = i32(rows / params.p * params.h * params.w) + h * i32(params.w) + w;
+    return vec4<i32>(h, w, pixel * i32(params.c) + i32(first_channel), i32(m));
+}
+
+// Tap (r, s) and channel number k, channels counted fastest.
+fn tap_at(k: u32, channels: u32) -> vec4<i32> {
+    let tap = k / channels;
+    let h = i32(tap / params.s * params.dilation_h);
+    let w = i32(tap % params.s * params.dilation_w);
+    return vec4<i32>(h, w, (h * i32(params.w) + w) * i32(params.c) + i32(k % channels), i32(k));
+}
+
+fn last_if_beyond(i: u32, extent: u32) -> u32 {
+    return min(i, extent - 1u);
+}
+
+// ---- forward: output[m, n] = epilogue(sum over k of im2col(input)[m, k] weight[n, k] + bias[n])
+
+fn input_row(edge: vec4<i32>, k: u32) -> vec4<f32> {
+    let extent = vec2<u32>(params.h, params.w);
+    if VECTOR_A {
+        return input4(meeting(edge, steps[k], extent));
+    }
+    return vec4<f32>(
+        input1(meeting(edge, steps[k], extent)),
+        input1(meeting(edge, steps[k + 1u], extent)),
+        input1(meeting(edge, steps[k + 2u], extent)),
+        input1(meeting(edge, steps[k + 3u], extent)),
     );
 }
 
-// The input under a tap of a window; zero in the padding.
-fn input_under(window: vec4<i32>, tap: vec4<i32>, first_channel: u32) -> f32 {
-    let h = window.x + tap.x;
-    let w = window.y + tap.y;
-    if (window.w | tap.w) < 0 || h < 0 || w < 0 || h >= i32(params.h) || w >= i32(params.w) {
-        return 0.0;
-    }
-    let pixel = u32(window.z + h * i32(params.w) + w);
-    return input[pixel * params.c + first_channel + u32(tap.z)];
-}
-
-// The gradient of the output whose window has input pixel `at` under a tap; zero if there is none.
-fn grad_output_over(at: vec4<i32>, tap: vec4<i32>, first_filter: u32) -> f32 {
-    var p = at.x - tap.x;
-    var q = at.y - tap.y;
-    if (at.w | tap.w) < 0 || p < 0 || q < 0 {
-        return 0.0;
-    }
-    if params.stride_h > 1u || params.stride_w > 1u {
-        let down = p / i32(params.stride_h);
-        let right = q / i32(params.stride_w);
-        if down * i32(params.stride_h) != p || right * i32(params.stride_w) != q {
-            return 0.0;
+fn filter_row(filter_index: u32, k: u32, gemm_k: u32) -> vec4<f32> {
+    let at = filter_index * gemm_k + k;
+    if VECTOR_B {
+        if k < gemm_k {
+            return weight4(at);
         }
-        p = down;
-        q = right;
+        return vec4<f32>();
     }
-    if p >= i32(params.p) || q >= i32(params.q) {
-        return 0.0;
-    }
-    let pixel = u32(at.z + p * i32(params.q) + q);
-    return grad_output[pixel * params.k + first_filter + u32(tap.z)];
+    let last = gemm_k - 1u - min(k, gemm_k - 1u);
+    let first = at + min(k, gemm_k - 1u) - k;
+    let values = vec4<f32>(
+        weight1(first),
+        weight1(first + min(1u, last)),
+        weight1(first + min(2u, last)),
+        weight1(first + min(3u, last)),
+    );
+    return select(vec4<f32>(), values, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(gemm_k));
 }
 
-// output[m, n] = sum over k of im2col(input)[m, k] weight[n, k] + bias[n]
+fn fetch_input(slot: u32, local: u32) {
+    let block = slot * GEMM_INVOCATIONS + local;
+    if block < BLOCKS_A {
+        let at = 4u * block_at(block, QUADS_M, true);
+        fetched_a[slot] = transpose(mat4x4<f32>(
+            input_row(edges[at.x], at.y),
+            input_row(edges[at.x + 1u], at.y),
+            input_row(edges[at.x + 2u], at.y),
+            input_row(edges[at.x + 3u], at.y),
+        ));
+    }
+}
+
+fn fetch_filters(slot: u32, local: u32, tile: vec3<u32>, k0: u32, gemm_k: u32, filters: u32) {
+    let block = slot * GEMM_INVOCATIONS + local;
+    if block < BLOCKS_B {
+        let at = 4u * block_at(block, QUADS_N, true);
+        let first = tile.z * filters;
+        let n = tile.y + at.x;
+        fetched_b[slot] = transpose(mat4x4<f32>(
+            filter_row(first + last_if_beyond(n, filters), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 1u, filters), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 2u, filters), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 3u, filters), k0 + at.y, gemm_k),
+        ));
+    }
+}
+
+fn store_output(first: u32, local: u32, tile: vec3<u32>, gemm_m: u32, filters: u32) {
+    let m = tile.x + quadrant_row(local, first);
+    let n = tile.y + quadrant_column(local, first);
+    let count = filters - min(n, filters);
+    let filter_index = tile.z * filters + n;
+    var shift = vec4<f32>();
+    if params.has_bias != 0u {
+        shift = bias4(filter_index, params.k);
+    }
+    let at = m * params.k + filter_index;
+    let rows = gemm_m - min(m, gemm_m);
+    store4(at, epilogue(accumulator[first] + shift), select(0u, count, rows > 0u));
+    store4(at + params.k, epilogue(accumulator[first + 1u] + shift), select(0u, count, rows > 1u));
+    store4(at + 2u * params.k, epilogue(accumulator[first + 2u] + shift), select(0u, count, rows > 2u));
+    store4(at + 3u * params.k, epilogue(accumulator[first + 3u] + shift), select(0u, count, rows > 3u));
+}
+
 @compute @workgroup_size(GEMM_INVOCATIONS)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let tile = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    if tile.z >= params.groups {
+        return;
+    }
     let channels = params.c / params.groups;
     let filters = params.k / params.groups;
     let gemm_m = params.n * params.p * params.q;
     let gemm_k = params.r * params.s * channels;
-    let first_m = group.x * TILE_M;
-    let first_n = group.y * TILE_N;
     for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
-        row_origin[i] = NOWHERE;
-        if first_m + i < gemm_m {
-            row_origin[i] = window_at(first_m + i);
-        }
+        edges[i] = window_at(last_if_beyond(tile.x + i, gemm_m), tile.z * channels);
     }
-    for (var k0 = 0u; k0 < gemm_k; k0 += TILE_K) {
-        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
-            tap_offset[i] = NOWHERE;
-            if k0 + i < gemm_k {
-                tap_offset[i] = tap_at(k0 + i, channels);
+    var k0 = 0u;
+    loop {
+        if local < TILE_K {
+            steps[local] = NOWHERE;
+            if k0 + local < gemm_k {
+                steps[local] = tap_at(k0 + local, channels);
             }
         }
         workgroupBarrier();
-        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
-            stage_a[i] = input_under(row_origin[i % TILE_M], tap_offset[i / TILE_M], group.z * channels);
-        }
-        for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
-            let n = first_n + i % TILE_N;
-            let k = k0 + i / TILE_N;
-            var value = 0.0;
-            if n < filters && k < gemm_k {
-                value = weight[(group.z * filters + n) * gemm_k + k];
+        if k0 < gemm_k {
+            fetch_input(0u, local);
+            if EACH_A > 1u {
+                fetch_input(1u, local);
             }
-            stage_b[i] = value;
+            fetch_filters(0u, local, tile, k0, gemm_k, filters);
+            if EACH_B > 1u {
+                fetch_filters(1u, local, tile, k0, gemm_k, filters);
+            }
+        }
+        if k0 > 0u {
+            multiply_tile(local);
         }
         workgroupBarrier();
-        multiply_tile(local);
-    }
-    for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
-        let m = first_m + tile_row(local, i);
-        let n = first_n + tile_column(local, i);
-        if m < gemm_m && n < filters {
-            let filter_index = group.z * filters + n;
-            var value = accumulator[i];
-            if params.has_bias != 0u {
-                value += bias[filter_index];
-            }
-            output[m * params.k + filter_index] = value;
+        if k0 >= gemm_k {
+            break;
         }
+        stage_blocks(local, true, true);
+        k0 += TILE_K;
+    }
+    store_output(0u, local, tile, gemm_m, filters);
+    if ACCUMULATORS > 4u {
+        store_output(4u, local, tile, gemm_m, filters);
+    }
+    if ACCUMULATORS > 8u {
+        store_output(8u, local, tile, gemm_m, filters);
+        store_output(12u, local, tile, gemm_m, filters);
     }
 }
 
-// grad_input[n, h, w, c] = sum over r, s, k with p stride + r dilation - padding = h of
-// grad_output[n, p, q, k] weight[k, r, s, c]
-@compute @workgroup_size(GEMM_INVOCATIONS)
-fn grad_input(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let channels = params.c / params.groups;
-    let filters = params.k / params.groups;
-    let gemm_m = params.n * params.h * params.w;
-    let gemm_k = params.r * params.s * filters;
-    let first_m = group.x * TILE_M;
-    let first_n = group.y * TILE_N;
-    for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
-        let m = first_m + i;
-        row_origin[i] = NOWHERE;
-        if m < gemm_m {
-            let w = m % params.w;
-            let rows = m / params.w;
-            let sample = rows / params.h;
-            row_origin[i] = vec4<i32>(
-                i32(rows % params.h + params.padding_h),
-                i32(w + params.padding_w),
-                i32(sample * params.p * params.q),
-                0,
-            );
-        }
-    }
-    for (var k0 = 0u; k0 < gemm_k; k0 += TILE_K) {
-        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
-            tap_offset[i] = NOWHERE;
-            if k0 + i < gemm_k {
-                tap_offset[i] = tap_at(k0 + i, filters);
-            }
-        }
-        workgroupBarrier();
-        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
-            stage_a[i] = grad_output_over(row_origin[i % TILE_M], tap_offset[i / TILE_M], group.z * filters);
-        }
-        for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
-            let n = first_n + i % TILE_N;
-            let k = k0 + i / TILE_N;
-            var value = 0.0;
-            if n < channels && k < gemm_k {
-                let filter_index = group.z * filters + u32(tap_offset[i / TILE_N].z);
-                value = weight[(filter_index * params.r * params.s + k / filters) * channels + n];
-            }
-            stage_b[i] = value;
-        }
-        workgroupBarrier();
-        multiply_tile(local);
-    }
-    for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
-        let m = first_m + tile_row(local, i);
-        let n = first_n + tile_column(local, i);
-        if m < gemm_m && n < channels {
-            output[m * params.c + group.z * channels + n] = accumulator[i];
-        }
-    }
-}
-
-// partial[slab][k, r, s, c] = sum over the slab's n, p, q of grad_output[n, p, q, k] input[n, h, w, c]
-@compute @workgroup_size(GEMM_INVOCATIONS)
-fn grad_weight(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let channels = params.c / params.groups;
-    let filters = params.k / params.groups;
-    let gemm_n = params.r * params.s * channels;
-    let slab = group.z / params.groups;
-    let group_index = group.z % params.groups;
-    let first_m = group.x * TILE_M;
-    let first_n = group.y * TILE_N;
-    for (var i = local; i < TILE_N; i += GEMM_INVOCATIONS) {
-        column_tap[i] = NOWHERE;
-        if first_n + i < gemm_n {
-            column_tap[i] = tap_at(first_n + i, channels);
-        }
-    }
-    let last_k = min((slab + 1u) * params.slab_len, params.n * params.p * params.q);
-    for (var k0 = slab * params.slab_len; k0 < last_k; k0 += TILE_K) {
-        for (var i = local; i < TILE_K; i += GEMM_INVOCATIONS) {
-            tap_offset[i] = NOWHERE;
-            if k0 + i < last_k {
-                tap_offset[i] = window_at(k0 + i);
-            }
-        }
-        workgroupBarrier();
-        for (var i = local; i < TILE_K * TILE_M; i += GEMM_INVOCATIONS) {
-            let m = first_m + i % TILE_M;
-            let k = k0 + i / TILE_M;
-            var value = 0.0;
-            if m < filters && k < last_k {
-                value = grad_output[k * params.k + group_index * filters + m];
-            }
-            stage_a[i] = value;
-        }
-        for (var i = local; i < TILE_K * TILE_N; i += GEMM_INVOCATIONS) {
-            stage_b[i] = input_under(tap_offset[i / TILE_N], column_tap[i % TILE_N], group_index * channels);
-        }
-        workgroupBarrier();
-        multiply_tile(local);
-    }
-    for (var i = 0u; i < THREAD_M * THREAD_N; i++) {
-        let m = first_m + tile_row(local, i);
-        let n = first_n + tile_column(local, i);
-        if m < filters && n < gemm_n {
-            output[((slab * params.k) + group_index * filters + m) * gemm_n + n] = accumulator[i];
-        }
-    }
-}
-
-// partial[slab][k] = sum over the slab's n, p, q of grad_output[n, p, q, k]
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn grad_bias(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_index(group, groups, local);
-    if i >= params.slabs * params.k {
-        return;
-    }
-    let slab = i / params.k;
-    let last = min((slab + 1u) * params.slab_len, params.n * params.p * params.q);
-    var sum = 0.0;
-    for (var pixel = slab * params.slab_len; pixel < last; pixel++) {
-        sum += grad_output[pixel * params.k + i % params.k];
-    }
-    output[i] = sum;
-}
-
-// output[i] = sum over slabs, in order, of partials[slab][i]
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn reduce_slabs(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_index(group, groups, local);
-    if i >= params.count {
-        return;
-    }
-    var sum = 0.0;
-    for (var slab = 0u; slab < params.slabs; slab++) {
-        sum += partials[slab * params.count + i];
-    }
-    output[i] = sum;
-}
+const NOWHERE: vec4<i32> = vec4<i32>(0, 0, 0, -1);

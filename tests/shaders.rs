@@ -15,12 +15,16 @@ use wgrad::{graph, ops};
 /// All dispatches of all samples and of a training step with each optimizer.
 fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
     let mut found = vec![];
+    // Devices with narrow subgroups prefer other configurations.
+    let narrow = Capabilities { subgroup_size: [4, 8], ..Capabilities::PORTABLE };
     let mut collect = |program: &Program| {
-        let plan = Plan::lower(program, &program.graphs[0], &Capabilities::PORTABLE).expect("samples lower");
-        found.extend(plan.commands.into_iter().filter_map(|command| match command {
-            Command::Dispatch { label, dispatch } => Some((label, dispatch)),
-            Command::Copy { .. } => None,
-        }));
+        for capabilities in [&Capabilities::PORTABLE, &narrow] {
+            let plan = Plan::lower(program, &program.graphs[0], capabilities).expect("samples lower");
+            found.extend(plan.commands.into_iter().filter_map(|command| match command {
+                Command::Dispatch { label, dispatch } => Some((label, dispatch)),
+                Command::Copy { .. } => None,
+            }));
+        }
     };
     for sample in ops::registry().iter().flat_map(|operator| (operator.samples)()) {
         collect(&Case::new(&sample).expect("samples build").program);

@@ -5,7 +5,16 @@
 
 // Writes the first `count` of four elements, beginning at element `at`.
 fn store4(at: u32, values: vec4<f32>, count: u32) {
-    for (var i = 0u; i < min(count, 4u); i++) {
-        output[at + i] = values[i];
+    if count > 0u {
+        output[at] = values.x;
+    }
+    if count > 1u {
+        output[at + 1u] = values.y;
+    }
+    if count > 2u {
+        output[at + 2u] = values.z;
+    }
+    if count > 3u {
+        output[at + 3u] = values.w;
     }
 }

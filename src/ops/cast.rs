@@ -72,6 +72,11 @@ impl Cast {
     }
 }
 
+/// `value` as `dtype`, under the name of the node whose gradients are made.
+pub(crate) fn cast(b: &mut Backward<'_>, value: Value, dtype: DType) -> Result<Value> {
+    if b.desc(value).dtype == dtype { Ok(value) } else { b.apply1(Cast { dtype }, &[value]) }
+}
+
 fn samples() -> Vec<Sample> {
     let case = |id: &str, shape: &[usize], types: &'static [DType]| {
         let inputs = vec![(shape.to_vec(), Draw::Normal)];

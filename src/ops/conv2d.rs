@@ -4,23 +4,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::shared::gemm_tile::{Tile, slabs};
-use super::shared::{convolution_host, cooperative};
+use super::cast::cast;
+use super::shared::partials::lower_grad_bias;
+use super::shared::product::{half_when_by_four, same_floats};
+use super::shared::{convolution_grouped, convolution_host, convolution_lower};
 use super::shared::im2col::Dims;
 use super::shared::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
 use crate::graph::{
-    Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
+    Backward, Context, Graph, Init, Lower, Op, Real, TensorDesc, Value, View, ViewMut,
 };
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 use crate::cpu_kernel;
 
 /// The registry's line.
 pub const OPERATOR: Operator = Operator {
     name: "conv2d",
     summary: "2-d convolution with stride, padding, dilation and groups (torch.nn.Conv2d)",
-    shader: shader!("conv2d", GEMM),
+    shader: shader!("conv2d", GEMM, CONV2D_GRADIENTS, CONV2D_DIRECT, CONV2D_GROUPED, SLABS, GRAD_BIAS, EPILOGUE, SPECIAL),
     layer: Some(parse_layer::<Conv2d>),
     samples,
 };
@@ -186,13 +188,15 @@ impl Op for Convolution {
             return Err(format!("bias must be [{k}], it is {}", bias.shape));
         }
         let [p, q] = self.window.output(h, w).map_err(|reason| format!("{reason} ({input})"))?;
-        Ok(vec![TensorDesc::f32([n, k, p, q])])
+        same_floats(&inputs[0], &inputs[1])?;
+        Ok(vec![half_when_by_four(inputs[0].dtype, [n, k, p, q], k)])
     }
 
     /// dX = dY * W over the taps, dW = dY^T im2col(X), db = sum dY
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (grad, input, weight) = (b.grad_output(), b.input(0), b.input(1));
+        let (input, weight) = (b.input(0), b.input(1));
         let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
+        let grad = cast(b, b.grad_output(), input_desc.dtype)?;
         let pass = |pass, shape| ConvolutionGrad { forward: *self, pass, shape };
         let mut grads = vec![
             b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
@@ -200,31 +204,21 @@ impl Op for Convolution {
         ];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
-            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad])?);
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[b.grad_output()])?);
         }
         Ok(grads)
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let dims = Dims::new(self, &lower.inputs[0].shape, &lower.inputs[1].shape);
-        let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
-        if cooperative::convolution(lower, &dims, bias) {
-            return;
+        if dims.direct() {
+            return convolution_grouped::forward(lower, &dims, None);
         }
-        let (m, n) = (dims.n * dims.p * dims.q, dims.k / self.groups);
-        let tile = Tile::choose(m, n);
-        let [x, y] = tile.count(m, n);
-        let bias = if lower.inputs.len() == 3 { Slot::Input(2) } else { Slot::Input(1) };
-        let has_bias = usize::from(lower.inputs.len() == 3);
-        let dispatch = lower
-            .dispatch("conv2d", "forward")
-            .read("input", Slot::Input(0))
-            .read("weight", Slot::Input(1))
-            .read("bias", bias)
-            .write("output", Slot::Output(0))
-            .uniforms(&dims.uniforms())
-            .uniform("has_bias", has_bias);
-        tile.constants(dispatch).workgroups([x, y, self.groups as u32]);
+        convolution_lower::forward(lower, &dims, None);
+    }
+
+    fn takes_half(&self, input: usize) -> bool {
+        input < 2
     }
 
     fn flops(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
@@ -272,16 +266,27 @@ impl Op for ConvolutionGrad {
         }
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let channels = self.shape.get(1).copied().unwrap_or(1);
+        let dtype = if self.pass == Pass::Input { inputs[0].dtype } else { DType::F32 };
+        Ok(vec![half_when_by_four(dtype, self.shape.clone(), channels)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        match self.pass {
-            Pass::Input => self.lower_grad_input(lower),
-            Pass::Weight => self.lower_grad_weight(lower),
-            Pass::Bias => self.lower_grad_bias(lower),
+        if self.pass == Pass::Bias {
+            return lower_grad_bias(lower, "conv2d", self.shape.numel());
         }
+        let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
+        match (self.pass, dims.direct()) {
+            (Pass::Input, true) => convolution_grouped::grad_input(lower, &dims),
+            (Pass::Input, false) => convolution_lower::grad_input(lower, &dims),
+            (_, true) => convolution_grouped::grad_weight(lower, &dims),
+            (_, false) => convolution_lower::grad_weight(lower, &dims),
+        }
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -303,59 +308,6 @@ impl ConvolutionGrad {
         }
     }
 
-    fn lower_grad_input(&self, lower: &mut Lower<'_>) {
-        let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
-        if cooperative::convolution_grad_input(lower, &dims) {
-            return;
-        }
-        let (m, n) = (dims.n * dims.h * dims.w, dims.c / dims.groups);
-        let tile = Tile::choose(m, n);
-        let [x, y] = tile.count(m, n);
-        let dispatch = lower
-            .dispatch("conv2d", "grad_input")
-            .read("grad_output", Slot::Input(0))
-            .read("weight", Slot::Input(1))
-            .write("output", Slot::Output(0))
-            .uniforms(&dims.uniforms());
-        tile.constants(dispatch).workgroups([x, y, dims.groups as u32]);
-    }
-
-    fn lower_grad_weight(&self, lower: &mut Lower<'_>) {
-        let dims = self.dims(&[&lower.inputs[0].shape, &lower.inputs[1].shape]);
-        if cooperative::convolution_grad_weight(lower, &dims) {
-            return;
-        }
-        let (m, n) = (dims.filters(), dims.taps());
-        let tile = Tile::choose(m, n);
-        let [x, y] = tile.count(m, n);
-        let (slabs, slab_len) = slabs(dims.n * dims.p * dims.q, (x * y) as usize * dims.groups);
-        let partials = lower.scratch(slabs * self.shape.numel());
-        let dispatch = lower
-            .dispatch("conv2d", "grad_weight")
-            .read("grad_output", Slot::Input(0))
-            .read("input", Slot::Input(1))
-            .write("output", partials)
-            .uniforms(&dims.uniforms())
-            .uniform("slab_len", slab_len);
-        tile.constants(dispatch).workgroups([x, y, (slabs * dims.groups) as u32]);
-        reduce(lower, tile, partials, slabs, self.shape.numel());
-    }
-
-    fn lower_grad_bias(&self, lower: &mut Lower<'_>) {
-        let [n, k, p, q] = lower.inputs[0].shape.as_4d().expect("the forward node has checked the rank");
-        let (slabs, slab_len) = slabs(n * p * q, 1);
-        let partials = lower.scratch(slabs * k);
-        // The file is compiled as a whole, so it needs a tile although this entry point has none.
-        let tile = Tile::choose(k, k);
-        let dispatch = lower
-            .dispatch("conv2d", "grad_bias")
-            .read("grad_output", Slot::Input(0))
-            .write("output", partials)
-            .uniforms(&[("n", n), ("k", k), ("p", p), ("q", q), ("slabs", slabs), ("slab_len", slab_len)]);
-        tile.constants(dispatch).over(slabs * k);
-        reduce(lower, tile, partials, slabs, k);
-    }
-
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let (host, grad, output) = (context.host, inputs[0].real, &mut *outputs[0].real);
         if self.pass == Pass::Bias {
@@ -369,15 +321,6 @@ impl ConvolutionGrad {
     }
 }
 
-fn reduce(lower: &mut Lower<'_>, tile: Tile, partials: Slot, slabs: usize, count: usize) {
-    let dispatch = lower
-        .dispatch("conv2d", "reduce_slabs")
-        .read("partials", partials)
-        .write("output", Slot::Output(0))
-        .uniforms(&[("slabs", slabs), ("count", count)]);
-    tile.constants(dispatch).over(count);
-}
-
 fn samples() -> Vec<Sample> {
     let case = |id: &str, input: [usize; 4], layer: Conv2d| {
         let per_group = input[1] / layer.groups;
@@ -388,6 +331,10 @@ fn samples() -> Vec<Sample> {
         }
         let op = layer.convolution();
         Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
+    };
+    let half = |id: &str, input, layer: Conv2d| {
+        let sample = case(id, input, layer);
+        sample.with_half([0, 1])
     };
     vec![
         case("basic", [2, 3, 7, 5], Conv2d::new(5, 3)),
@@ -405,5 +352,31 @@ fn samples() -> Vec<Sample> {
         case("depthwise-multiplier", [2, 3, 6, 5], Conv2d::new(6, 3).groups(3).stride(2).padding(1)),
         case("several-tiles", [3, 5, 13, 11], Conv2d::new(37, 3).padding(1).bias(false)),
         case("large-tiles", [2, 7, 13, 11], Conv2d::new(67, 3).padding(1).stride([1, 2])),
+        case("by-four", [2, 8, 7, 5], Conv2d::new(12, 3).padding(1)),
+        case("by-four-stride-2", [2, 8, 9, 7], Conv2d::new(16, 3).padding(1).stride(2).bias(false)),
+        case("from-four-to-six", [2, 4, 6, 5], Conv2d::new(6, 3).padding(1).stride(2)),
+        case("from-six-to-four", [2, 6, 5, 6], Conv2d::new(4, 3).padding(1)),
+        case("one-channel-by-five", [2, 1, 12, 11], Conv2d::new(8, 5)),
+        case("phases-with-dilation", [1, 4, 13, 11], Conv2d::new(8, 3).padding(2).stride(3).dilation(2)),
+        case("phases-without-taps", [2, 3, 11, 10], Conv2d::new(4, 3).stride([2, 3]).dilation([2, 3])),
+        case("fewer-pixels-than-phases", [3, 4, 1, 2], Conv2d::new(4, 3).padding(1).stride(3).bias(false)),
+        case("pointwise-stride", [2, 8, 5, 6], Conv2d::new(20, 1).stride(2).bias(false)),
+        case("pointwise-by-four", [2, 32, 5, 3], Conv2d::new(16, 1)),
+        case("pointwise-padding", [1, 4, 3, 3], Conv2d::new(4, 1).padding(1)),
+        case("many-rows", [3, 4, 13, 15], Conv2d::new(8, 3).padding(1).bias(false)),
+        case("many-channels", [1, 67, 2, 3], Conv2d::new(16, 3).padding(1).bias(false)),
+        case("wide", [1, 4, 3, 3], Conv2d::new(132, 3).padding(1).bias(false)),
+        case("groups-by-four", [2, 8, 5, 4], Conv2d::new(8, 3).groups(2).padding(1)),
+        case("groups-stride-2", [1, 12, 7, 6], Conv2d::new(8, 3).groups(4).padding(1).stride(2).bias(false)),
+        case("groups-of-sixteen", [1, 32, 2, 3], Conv2d::new(48, 3).groups(2).padding(1)),
+        case("depthwise-by-four", [2, 8, 7, 9], Conv2d::new(8, 3).groups(8).padding(1)),
+        case("depthwise-stride-2", [2, 4, 9, 8], Conv2d::new(4, 3).groups(4).padding(1).stride(2).bias(false)),
+        case("depthwise-dilation", [1, 8, 8, 9], Conv2d::new(8, [3, 2]).groups(8).padding(2).dilation([2, 3])),
+        case("depthwise-many-pixels", [3, 4, 13, 11], Conv2d::new(4, 5).groups(4).padding(2).stride([1, 3])),
+        case("depthwise-multiplier-by-four", [2, 4, 5, 6], Conv2d::new(16, 3).groups(4).padding(1).bias(false)),
+        half("half-depthwise", [2, 8, 6, 5], Conv2d::new(8, 3).groups(8).padding(1)),
+        half("half-groups", [2, 8, 6, 5], Conv2d::new(12, 3).groups(4).padding(1).stride(2)),
+        half("half", [2, 8, 6, 5], Conv2d::new(12, 3).padding(1).stride(2)),
+        half("half-three-channels", [2, 3, 6, 5], Conv2d::new(6, 3).padding(1)),
     ]
 }

@@ -3,19 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::matrix::sum_rows;
-use super::shared::gemm_tile::{Tile, slabs};
-use super::shared::product::{Partials, Product};
+use super::shared::partials::lower_grad_bias;
+use super::shared::product::{Product, half_when_by_four, same_floats};
+use super::cast::cast;
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// The registry's line.
 pub const OPERATOR: Operator = Operator {
     name: "linear",
     summary: "x W^T + b over the last dimension (torch.nn.Linear)",
-    shader: shader!("linear", GEMM, PRODUCT),
+    shader: shader!("linear", GEMM, PRODUCT, SLABS, GRAD_BIAS, EPILOGUE, SPECIAL),
     layer: Some(parse_layer::<Linear>),
     samples,
 };
@@ -96,15 +97,17 @@ impl Op for Affine {
         if let Some(bias) = inputs.get(2).filter(|bias| *bias.shape != [out_features]) {
             return Err(format!("bias must be [{out_features}], it is {}", bias.shape));
         }
+        same_floats(&inputs[0], &inputs[1])?;
         let mut output = input.to_vec();
         output[input.len() - 1] = out_features;
-        Ok(vec![TensorDesc::f32(output)])
+        Ok(vec![half_when_by_four(inputs[0].dtype, output, out_features)])
     }
 
     /// dX = dY W, dW = dY^T X, db = sum dY
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (grad, input, weight) = (b.grad_output(), b.input(0), b.input(1));
+        let (input, weight) = (b.input(0), b.input(1));
         let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
+        let grad = cast(b, b.grad_output(), input_desc.dtype)?;
         let pass = |pass, shape| AffineGrad { pass, shape };
         let mut grads = vec![
             b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
@@ -112,7 +115,7 @@ impl Op for Affine {
         ];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
-            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad])?);
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[b.grad_output()])?);
         }
         Ok(grads)
     }
@@ -120,7 +123,12 @@ impl Op for Affine {
     fn lower(&self, lower: &mut Lower<'_>) {
         let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
         let product = forward_product(&lower.inputs[0].shape, &lower.inputs[1].shape);
-        product.lower(lower, "linear", [Slot::Input(0), Slot::Input(1)], bias);
+        let names = ("linear", "linear.forward");
+        product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], bias, None);
+    }
+
+    fn takes_half(&self, input: usize) -> bool {
+        input < 2
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -178,16 +186,23 @@ impl Op for AffineGrad {
         }
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        let features = self.shape.last().copied().unwrap_or(1);
+        let dtype = if self.pass == Pass::Input { inputs[0].dtype } else { DType::F32 };
+        Ok(vec![half_when_by_four(dtype, self.shape.clone(), features)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
         if self.pass == Pass::Bias {
-            return self.lower_grad_bias(lower);
+            return lower_grad_bias(lower, "linear", self.shape.numel());
         }
         let product = self.product(&lower.inputs[0].shape);
-        product.lower(lower, "linear", [Slot::Input(0), Slot::Input(1)], None);
+        let family = if self.pass == Pass::Input { "linear.grad_input" } else { "linear.grad_weight" };
+        product.lower(lower, ("linear", family), [Slot::Input(0), Slot::Input(1)], None, None);
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -210,21 +225,6 @@ impl AffineGrad {
             Pass::Weight => Product::new([out_features, rows, in_features], true, false),
             _ => Product::new([rows, out_features, in_features], false, false),
         }
-    }
-
-    fn lower_grad_bias(&self, lower: &mut Lower<'_>) {
-        let columns = self.shape.numel();
-        let rows = lower.inputs[0].numel() / columns;
-        let (slabs, slab_len) = slabs(rows, columns.div_ceil(64));
-        let slot = lower.scratch(slabs * columns);
-        let partials = Partials { slot, slabs, count: columns, tile: Tile::choose(columns, columns) };
-        let dispatch = lower
-            .dispatch("linear", "grad_bias")
-            .read("grad_output", Slot::Input(0))
-            .write("output", slot)
-            .uniforms(&[("m", rows), ("n", columns), ("slabs", slabs), ("slab_len", slab_len)]);
-        partials.tile.constants(dispatch).over(slabs * columns);
-        partials.reduce(lower, "linear", None);
     }
 
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
@@ -257,5 +257,11 @@ fn samples() -> Vec<Sample> {
         case("split-sum", &[2, 197], Linear::new(1)),
         case("many-rows", &[149, 2], Linear::new(3)),
         case("several-tiles", &[37, 5], Linear::new(39)),
+        case("by-four", &[7, 12], Linear::new(8)),
+        case("by-four-to-ten", &[9, 36], Linear::new(10)),
+        case("split-sum-by-four", &[5, 260], Linear::new(12)),
+        case("many-rows-by-four", &[137, 4], Linear::new(4)),
+        case("half", &[6, 20], Linear::new(8)).with_half([0, 1]),
+        case("half-to-ten", &[6, 20], Linear::new(10)).with_half([0, 1]),
     ]
 }

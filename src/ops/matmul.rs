@@ -1,6 +1,7 @@
 //! `torch.matmul` of two matrices.
 
-use super::shared::product::Product;
+use super::shared::product::{Product, half_when_by_four, same_floats};
+use super::cast::cast;
 use super::{Draw, Operator, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::tensor::Shape;
 pub const OPERATOR: Operator = Operator {
     name: "matmul",
     summary: "the product of two matrices (torch.matmul)",
-    shader: shader!("matmul", GEMM, PRODUCT),
+    shader: shader!("matmul", GEMM, PRODUCT, SLABS, EPILOGUE, SPECIAL),
     layer: None,
     samples,
 };
@@ -52,12 +53,15 @@ impl Op for Matmul {
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
         let product = self.product(&inputs[0].shape, &inputs[1].shape)?;
-        Ok(vec![TensorDesc::f32([product.m, product.n])])
+        same_floats(&inputs[0], &inputs[1])?;
+        Ok(vec![half_when_by_four(inputs[0].dtype, [product.m, product.n], product.n)])
     }
 
     /// C = A B: dA = dC B^T, dB = A^T dC; a transposed factor's gradient is the transpose of that
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
-        let (grad, left, right) = (b.grad_output(), b.input(0), b.input(1));
+        let (left, right) = (b.input(0), b.input(1));
+        let dtype = b.desc(left).dtype;
+        let grad = cast(b, b.grad_output(), dtype)?;
         let matmul = |a_transposed, b_transposed| Matmul { a_transposed, b_transposed };
         let (grad_a, a_factors) = match self.a_transposed {
             false => (matmul(false, !self.b_transposed), [grad, right]),
@@ -72,7 +76,12 @@ impl Op for Matmul {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let product = self.checked(&lower.inputs[0].shape, &lower.inputs[1].shape);
-        product.lower(lower, "matmul", [Slot::Input(0), Slot::Input(1)], None);
+        let names = ("matmul", "matmul.forward");
+        product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], None, None);
+    }
+
+    fn takes_half(&self, _: usize) -> bool {
+        true
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -103,5 +112,11 @@ fn samples() -> Vec<Sample> {
         case("both-transposed", [7, 5], [3, 7], true, true),
         case("row-times-column", [1, 201], [201, 1], false, false),
         case("column-times-row", [37, 1], [1, 13], false, false),
+        case("by-four", [36, 12], [12, 132], false, false),
+        case("first-transposed-by-four", [12, 8], [12, 20], true, false),
+        case("second-transposed-by-four", [8, 12], [20, 12], false, true),
+        case("both-transposed-by-four", [12, 8], [20, 12], true, true),
+        case("split-sum-by-four", [8, 400], [400, 12], false, false),
+        case("half", [8, 12], [12, 20], false, false).with_half([0, 1]),
     ]
 }

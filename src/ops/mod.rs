@@ -45,8 +45,18 @@ pub mod snippets {
     pub const INDEX: &str = include_str!("../../shaders/shared/index.wgsl");
     /// Tiles of matrix products.
     pub const GEMM: &str = include_str!("../../shaders/shared/gemm.wgsl");
-    /// Bindings and entry points of products of strided matrices; needs `GEMM`.
+    /// Bindings and entry points of products of strided matrices; needs `GEMM`, `SLABS` and `EPILOGUE`.
     pub const PRODUCT: &str = include_str!("../../shaders/shared/product.wgsl");
+    /// The gradients of `conv2d`; needs `GEMM`.
+    pub const CONV2D_GRADIENTS: &str = include_str!("../../shaders/shared/conv2d_gradients.wgsl");
+    /// Products of `conv2d` without workgroup memory; needs `GEMM`, `CONV2D_GRADIENTS`, `SLABS` and `EPILOGUE`.
+    pub const CONV2D_DIRECT: &str = include_str!("../../shaders/shared/conv2d_direct.wgsl");
+    /// Direct kernels of `conv2d` for groups of few channels; needs `SLABS` and `EPILOGUE`.
+    pub const CONV2D_GROUPED: &str = include_str!("../../shaders/shared/conv2d_grouped.wgsl");
+    /// Sums that are split into slabs; needs `EPILOGUE`.
+    pub const SLABS: &str = include_str!("../../shaders/shared/slabs.wgsl");
+    /// The gradient of a bias; needs `SLABS`.
+    pub const GRAD_BIAS: &str = include_str!("../../shaders/shared/grad_bias.wgsl");
     /// Bindings and entry points of elementwise activations.
     pub const UNARY: &str = include_str!("../../shaders/shared/unary.wgsl");
     /// Activations at the end of a kernel; needs `SPECIAL`.
@@ -101,6 +111,7 @@ variant_snippets! {
     "coop_staged",
     "load_f16",
     "load_f32",
+    "load_f32x1",
     "store_f16",
     "store_f32",
     "store_f32x4",

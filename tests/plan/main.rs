@@ -3,6 +3,7 @@
 mod pages;
 mod replay;
 mod residents;
+mod workgroups;
 
 use std::sync::Arc;
 

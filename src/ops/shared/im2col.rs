@@ -54,6 +54,11 @@ impl Dims {
         self.h * self.w * self.c
     }
 
+    /// Channels of a group.
+    pub(crate) fn channels(&self) -> usize {
+        self.c / self.groups
+    }
+
     /// Filters of a group.
     pub(crate) fn filters(&self) -> usize {
         self.k / self.groups

@@ -2,9 +2,12 @@
 //! `shaders/shared/product.wgsl`.
 
 use super::cooperative;
-use super::gemm_tile::{Tile, slabs};
+use super::epilogue::Epilogue;
+use super::gemm_tile::{Problem, loads, middling, slabs};
 use super::matrix::sum_rows;
-use crate::graph::{Gemm, Host, Lower, Real, Slot};
+use super::partials::Partials;
+use crate::graph::{Gemm, Host, Lower, Real, Slot, TensorDesc};
+use crate::tensor::{DType, Shape};
 
 /// `c[i, j] = sum over k of a[i, k] b[k, j]`, with `c` row-major and the factors strided.
 #[derive(Clone, Copy, Debug)]
@@ -33,36 +36,55 @@ impl Product {
         2 * (self.m * self.n * self.k) as u64
     }
 
-    /// Adds the dispatches of `Output(0) = a b + bias`, through the shader `stem`.
+    /// Whether the factors are contiguous along K, and whether four neighbours of each are read at once.
+    fn access(&self) -> ([bool; 2], [bool; 2]) {
+        let along_k = [self.a[1] == 1, self.b[0] == 1];
+        let by_four = |along_k, across: usize| (if along_k { self.k } else { across }).is_multiple_of(4);
+        (along_k, [by_four(along_k[0], self.m), by_four(along_k[1], self.n)])
+    }
+
+    /// Adds the dispatches of `Output(0) = epilogue(a b + bias)`, through the shader `stem`.
     pub(crate) fn lower(
         &self,
         lower: &mut Lower<'_>,
-        stem: &'static str,
+        (stem, family): (&'static str, &'static str),
         [a, b]: [Slot; 2],
         bias: Option<Slot>,
+        epilogue: Option<Epilogue>,
     ) {
-        if cooperative::product(lower, self, [a, b], bias) {
+        if epilogue.is_none() && cooperative::product(lower, self, [a, b], bias) {
             return;
         }
         let Product { m, n, k, .. } = *self;
-        let tile = Tile::choose(m, n);
-        let [x, y] = tile.count(m, n);
-        let (slabs, slab_len) = slabs(k, (x * y) as usize);
-        let split = slabs > 1;
-        let output = if split { lower.scratch(slabs * m * n) } else { Slot::Output(0) };
+        let (dtype, result) = (lower.inputs[0].dtype, lower.outputs[0].dtype);
+        let ([a_along_k, b_along_k], vectors) = self.access();
+        let (slabs, slab_len) = slabs(k, middling(m, n));
+        let problem = Problem { family, dtype, sizes: [m, n, k], batch: slabs, window: [1, 1] };
+        let tile = problem.choose(lower);
+        let [tiles_m, tiles_n] = tile.count(m, n);
+        let partials = (slabs > 1).then(|| Partials::new(lower, slabs, m * n));
+        let (output, stored) = partials.as_ref().map_or((Slot::Output(0), result), |p| (p.slot, DType::F32));
+        let direct = partials.is_none();
         let dispatch = lower
             .dispatch(stem, "product")
             .read("a", a)
             .read("b", b)
             .read("bias", bias.unwrap_or(b))
             .write("output", output)
-            .uniforms(&[("m", m), ("n", n), ("k", k), ("slab_len", slab_len)])
-            .uniforms(&[("a_m", self.a[0]), ("a_k", self.a[1]), ("b_k", self.b[0]), ("b_n", self.b[1])])
-            .uniform("has_bias", bias.is_some() && !split);
-        tile.constants(dispatch).workgroups([x, y, slabs as u32]);
-        if split {
-            let partials = Partials { slot: output, slabs, count: m * n, tile };
-            partials.reduce(lower, stem, bias.map(|bias| (bias, n)));
+            .uniforms(&[("m", m), ("n", n), ("k", k), ("slabs", slabs), ("slab_len", slab_len)])
+            .uniforms(&[("tiles_m", tiles_m), ("tiles_n", tiles_n)])
+            .uniform("slab_stride", (m * n).next_multiple_of(4))
+            .uniform("a_stride", if a_along_k { self.a[0] } else { self.a[1] })
+            .uniform("b_stride", if b_along_k { self.b[1] } else { self.b[0] })
+            .uniform("has_bias", bias.is_some() && direct)
+            .constant("A_ALONG_K", a_along_k)
+            .constant("B_ALONG_K", b_along_k)
+            .snippet(loads(dtype, vectors[0] && vectors[1]))
+            .stores(stored, !n.is_multiple_of(4));
+        let dispatch = Epilogue::constants(epilogue.filter(|_| direct), dispatch);
+        tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * slabs);
+        if let Some(partials) = partials {
+            partials.reduce(lower, stem, bias.map(|bias| (bias, n)), epilogue);
         }
     }
 
@@ -102,29 +124,19 @@ impl Product {
     }
 }
 
-/// Partial results of a sum that was split: `slabs` arrays of `count` elements.
-pub(crate) struct Partials {
-    /// Where they are.
-    pub slot: Slot,
-    /// How many.
-    pub slabs: usize,
-    /// Elements of each.
-    pub count: usize,
-    /// The tile that the shader is compiled with: the file is compiled as a whole.
-    pub tile: Tile,
+/// Refuses factors of different types: kernels read both alike.
+pub(crate) fn same_floats(a: &TensorDesc, b: &TensorDesc) -> Result<(), String> {
+    if a.dtype == b.dtype && a.dtype.is_real() {
+        return Ok(());
+    }
+    Err(format!(
+        "takes factors of one float type, the inputs are {:?} {} and {:?} {}",
+        a.dtype, a.shape, b.dtype, b.shape
+    ))
 }
 
-impl Partials {
-    /// Adds the dispatch of `Output(0) = sum over slabs`, plus a bias for each of `n` columns.
-    pub(crate) fn reduce(&self, lower: &mut Lower<'_>, stem: &'static str, bias: Option<(Slot, usize)>) {
-        let (slot, n) = bias.unwrap_or((self.slot, self.count));
-        let dispatch = lower
-            .dispatch(stem, "reduce_slabs")
-            .read("partials", self.slot)
-            .read("bias", slot)
-            .write("output", Slot::Output(0))
-            .uniforms(&[("slabs", self.slabs), ("count", self.count), ("n", n)])
-            .uniform("has_bias", bias.is_some());
-        self.tile.constants(dispatch).over(self.count);
-    }
+/// A result of `dtype`, but f32 where rows of `columns` elements cannot be stored by fours as f16.
+pub(crate) fn half_when_by_four(dtype: DType, shape: impl Into<Shape>, columns: usize) -> TensorDesc {
+    let by_four = columns.is_multiple_of(4);
+    TensorDesc { shape: shape.into(), dtype: if by_four { dtype } else { DType::F32 } }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use rand_distr::{Distribution, StandardNormal, StandardUniform, Uniform};
 
+use super::super::cast::Cast;
 use crate::error::Result;
 use crate::graph::{Graph, TensorDesc, Value};
 use crate::tensor::{CounterRng, DType, Purpose, Shape};
@@ -72,6 +73,19 @@ impl Sample {
         let inputs =
             inputs.into_iter().map(|(shape, draw)| SampleInput { shape: shape.into(), draw }).collect();
         Sample { id: id.into(), inputs, build: Arc::new(build), differentiable: true, passes_nan: true }
+    }
+
+    /// The same with some of its inputs cast to f16 first. Central differences cannot be taken through that.
+    pub(crate) fn with_half<const INPUTS: usize>(mut self, half: [usize; INPUTS]) -> Sample {
+        let build = self.build.clone();
+        self.build = Arc::new(move |graph, values| {
+            let mut values = values.to_vec();
+            for i in half {
+                values[i] = graph.apply1(Cast { dtype: DType::F16 }, &[values[i]])?;
+            }
+            build(graph, &values)
+        });
+        self
     }
 
     /// The same without gradient checks.
