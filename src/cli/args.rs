@@ -156,9 +156,15 @@ pub struct ProveArgs {
     /// The adapter's place in `wgrad devices`
     #[arg(long)]
     pub device: usize,
-    /// Prove the emulation instead, which works on every adapter
+    /// Rows and columns of a tile; 4 is the emulation, which works on every adapter
     #[arg(long)]
-    pub emulate: bool,
+    pub size: u32,
+    /// Invocations of a subgroup
+    #[arg(long)]
+    pub subgroup: u32,
+    /// Whether sums leave through workgroup memory
+    #[arg(long)]
+    pub staged: bool,
 }
 
 fn sample_shape(text: &str) -> Result<[usize; 3], String> {

@@ -2,7 +2,7 @@
 //! hang over them, and remembered.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// The file of the cache that holds all verdicts.
 const FILE: &str = "cooperative.json";
 
+/// What the process of a proof prints if all is right.
+const PROVED: &str = "proved";
+
 /// What a proof found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
@@ -36,29 +39,18 @@ pub(super) struct Verdict {
     reason: Option<String>,
 }
 
-/// A line that the process of a proof prints for each way that it has tried.
-#[derive(Debug, Serialize, Deserialize)]
-struct Tried {
-    way: Cooperative,
-    failure: Option<String>,
-}
-
 /// How to multiply cooperatively on an adapter that the user wants it on: what its verdict says, which is found now if
 /// there is none. Says on standard error what came of it.
 pub(super) fn wanted(adapter: &Adapter, cache: Option<&CacheFolder>) -> Option<Cooperative> {
     let name = &adapter.name;
-    let Some(offered) = adapter.cooperative() else {
-        eprintln!(
-            "note: cooperative matrices are not used: {name} offers none of f16 to this driver and wgrad"
-        );
+    let ways = adapter.cooperative_ways();
+    if ways.is_empty() {
+        eprintln!("note: cooperative matrices are not used: {name} offers none of f16");
         return None;
-    };
-    let known = known(adapter, cache);
-    let verdict = known.unwrap_or_else(|| {
-        eprintln!(
-            "note: cooperative matrices of {name} are tried out in a process of their own; this is done once"
-        );
-        let verdict = prove(adapter, offered);
+    }
+    let verdict = known(adapter, cache).unwrap_or_else(|| {
+        eprintln!("note: cooperative matrices of {name} are tried out in processes of their own, once");
+        let verdict = prove(adapter, ways);
         keep(adapter, &verdict, cache);
         verdict
     });
@@ -111,33 +103,48 @@ fn keep(adapter: &Adapter, verdict: &Verdict, cache: Option<&CacheFolder>) {
     }
 }
 
-/// Starts this program again to try out the adapter; a crash and a timeout are failures like a wrong result.
-fn prove(adapter: &Adapter, offered: Cooperative) -> Verdict {
-    let ended = run_child(adapter.index);
-    let (lines, end) = ended.unwrap_or_else(|error| (vec![], Err(error)));
-    let tried: Vec<Tried> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let right = tried.iter().filter(|tried| tried.failure.is_none() && tried.way.size == offered.size);
-    let proved = right.map(|tried| tried.way).next_back();
-    let reason = tried.into_iter().find_map(|tried| tried.failure).or(end.err());
+/// Tries the ways, the fastest first, until one is right.
+fn prove(adapter: &Adapter, ways: Vec<Cooperative>) -> Verdict {
+    let (mut proved, mut reason) = (None, None);
+    for way in ways {
+        match try_out(adapter.index, way) {
+            Ok(()) => {
+                proved = Some(way);
+                break;
+            }
+            Err(failure) => reason = Some(format!("{}: {failure}", way.name())),
+        }
+    }
     Verdict { version: version(adapter), proved, reason }
 }
 
-/// The lines that the process printed, and how it ended.
-type Ended = (Vec<String>, Result<(), String>);
-
-fn run_child(index: usize) -> Result<Ended, String> {
+/// Starts this program again to try out a way; a crash and a timeout are failures like a wrong result.
+fn try_out(index: usize, way: Cooperative) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["prove-cooperative", "--device", &index.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg("prove-cooperative");
+    for (flag, value) in [("--device", index as u32), ("--size", way.size), ("--subgroup", way.subgroup)] {
+        command.args([flag, &value.to_string()]);
+    }
+    command.args(way.staged.then_some("--staged"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("its process does not start: {error}"))?;
-    let output = child.stdout.take();
-    let reader = thread::spawn(move || {
-        let lines = output.into_iter().flat_map(|output| BufReader::new(output).lines());
-        lines.map_while(std::io::Result::ok).collect::<Vec<_>>()
-    });
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let lines = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut text = String::new();
+            // What is not text says nothing; the verdict is then that of the exit code.
+            let _ = pipe.map(|mut pipe| pipe.read_to_string(&mut text));
+            text
+        })
+    };
+    let output = lines(output.map(|pipe| Box::new(pipe) as Box<_>));
+    let errors = lines(errors.map(|pipe| Box::new(pipe) as Box<_>));
     let end = wait(&mut child);
-    Ok((reader.join().unwrap_or_default(), end))
+    let (output, errors) = (output.join().unwrap_or_default(), errors.join().unwrap_or_default());
+    let said = errors.lines().rev().find_map(|line| line.strip_prefix("error: ").map(str::to_string));
+    end.map_err(|end| said.unwrap_or(end))?;
+    if output.trim() == PROVED { Ok(()) } else { Err("its process gave no verdict".to_string()) }
 }
 
 fn wait(child: &mut Child) -> Result<(), String> {
@@ -158,28 +165,21 @@ fn wait(child: &mut Child) -> Result<(), String> {
     }
 }
 
-/// `wgrad prove-cooperative`: what the process of a proof runs. It prints a line of JSON for each way out of a product.
+/// `wgrad prove-cooperative`: what the process of a proof runs.
 pub(super) fn run(args: &ProveArgs) -> Result<()> {
+    let way = Cooperative { size: args.size, subgroup: args.subgroup, staged: args.staged };
     let found = pollster::block_on(adapters());
     let Some(adapter) = found.get(args.device) else {
         return Err(Error::NoDevice(format!("there is no adapter {}", args.device)));
     };
-    let offered = if args.emulate { Some(Cooperative::EMULATED) } else { adapter.cooperative() };
-    let Some(offered) = offered else {
-        return Err(Error::NoDevice(format!("{} offers no cooperative matrices of f16", adapter.name)));
-    };
-    // The slower way comes first, so that it is proved already if the faster one crashes.
-    for staged in [false, true] {
-        let way = Cooperative { staged, ..offered };
-        let opening = Opening { checks: Checks::Off, cooperative: Some(way), ..Opening::default() };
-        let gpu = pollster::block_on(Gpu::open_with(adapter, opening)).map(Arc::new);
-        let failure = gpu
-            .map_err(|error| error.to_string())
-            .and_then(|gpu| pollster::block_on(prove_products(&gpu)))
-            .err();
-        let line = serde_json::to_string(&Tried { way, failure });
-        say(line.map_err(|error| Error::NoDevice(error.to_string()))?);
+    if !(way.is_emulated() || adapter.cooperative_ways().contains(&way)) {
+        return Err(Error::NoDevice(format!("{} does not offer {}", adapter.name, way.name())));
     }
+    let opening = Opening { checks: Checks::Off, cooperative: Some(way), ..Opening::default() };
+    let gpu = Arc::new(pollster::block_on(Gpu::open_with(adapter, opening))?);
+    let device = adapter.name.clone();
+    pollster::block_on(prove_products(&gpu)).map_err(|message| Error::Device { device, message })?;
+    say(PROVED);
     Ok(())
 }
 
@@ -190,16 +190,14 @@ mod tests {
     #[test]
     fn a_process_that_says_nothing_proves_nothing() {
         // The test's own binary takes other arguments: it ends with an error and prints no verdict.
-        let (lines, end) = run_child(0).unwrap();
-        assert!(lines.iter().all(|line| serde_json::from_str::<Tried>(line).is_err()), "{lines:?}");
-        assert!(end.is_err(), "{end:?}");
+        assert!(try_out(0, Cooperative::EMULATED).is_err());
     }
 
     #[test]
     fn verdicts_say_what_they_found() {
         let way = Cooperative { size: 16, subgroup: 32, staged: true };
         let proved = Verdict { version: String::new(), proved: Some(way), reason: None };
-        assert_eq!(proved.summary(), "proved: 16 x 16, staged");
+        assert_eq!(proved.summary(), "proved: 16 x 16, subgroups of 32, staged");
         let failed = Verdict { version: String::new(), proved: None, reason: Some("it crashed".to_string()) };
         assert_eq!(
             failed.line("GPU"),

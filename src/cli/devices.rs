@@ -34,7 +34,7 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
             driver: adapter.driver.clone(),
             max_binding_mib: Some(adapter.capabilities().max_storage_binding >> 20),
             tier: Some(adapter.capabilities().tier),
-            cooperative: adapter.cooperative().map(|_| {
+            cooperative: (!adapter.cooperative_ways().is_empty()).then(|| {
                 let verdict = cooperative::known(adapter, cache.as_ref());
                 verdict.map_or("not tried yet".to_string(), |verdict| verdict.summary())
             }),

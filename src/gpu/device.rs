@@ -49,9 +49,10 @@ impl Adapter {
         tiers::capabilities(&self.inner, Tier::CooperativeMatrix)
     }
 
-    /// How the adapter says it multiplies matrices cooperatively, for [`Opening::cooperative`]; to be proved first.
-    pub fn cooperative(&self) -> Option<Cooperative> {
-        tiers::cooperative(&self.inner)
+    /// How the adapter may multiply matrices cooperatively, for [`Opening::cooperative`], the fastest way first; to be
+    /// proved before one is used.
+    pub fn cooperative_ways(&self) -> Vec<Cooperative> {
+        tiers::cooperative_ways(&self.inner)
     }
 }
 

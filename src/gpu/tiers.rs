@@ -41,24 +41,30 @@ pub(super) fn features(adapter: &wgpu::Adapter, tier: Tier) -> Features {
 
 fn tier(adapter: &wgpu::Adapter, highest: Tier) -> Tier {
     let reached = STEPS.iter().take_while(|(step, features)| {
-        let usable = *step != Tier::CooperativeMatrix || cooperative(adapter).is_some();
+        let usable = *step != Tier::CooperativeMatrix || !cooperative_ways(adapter).is_empty();
         *step <= highest && adapter.features().contains(*features) && usable
     });
     reached.last().map_or(Tier::Portable, |(step, _)| *step)
 }
 
-/// The largest matrices of f16 that subgroups of the adapter say to multiply into f32.
-pub(super) fn cooperative(adapter: &wgpu::Adapter) -> Option<Cooperative> {
+/// How subgroups of the adapter say to multiply matrices of f16 into f32, the fastest way first.
+pub(super) fn cooperative_ways(adapter: &wgpu::Adapter) -> Vec<Cooperative> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let found = adapter.cooperative_matrix_properties();
-    let multiplies = |size: u32| {
+    let multiplies = |size: &u32| {
         let same = |shape: &wgpu::CooperativeMatrixProperties| {
-            [shape.m_size, shape.n_size, shape.k_size] == [size; 3]
+            [shape.m_size, shape.n_size, shape.k_size] == [*size; 3]
         };
         found.iter().any(|shape| same(shape) && shape.ab_type == F16 && shape.cr_type == F32)
     };
-    let size = [16, 8].into_iter().find(|size| multiplies(*size))?;
+    let Some(size) = [16, 8].into_iter().find(multiplies) else { return vec![] };
     let info = adapter.get_info();
-    // Where the size varies (AMD), drivers take the smaller one for these kernels; the proof finds out if not.
-    Some(Cooperative { size, subgroup: info.subgroup_min_size.max(1), staged: false })
+    // Where the size of subgroups varies (AMD) the driver chooses one, and only a proof finds out which.
+    let mut subgroups = vec![info.subgroup_min_size, info.subgroup_max_size];
+    subgroups.retain(|subgroup| (4..=64).contains(subgroup));
+    subgroups.dedup();
+    let ways = [true, false]
+        .into_iter()
+        .flat_map(|staged| subgroups.iter().map(move |subgroup| (staged, *subgroup)));
+    ways.map(|(staged, subgroup)| Cooperative { size, subgroup, staged }).collect()
 }

@@ -17,10 +17,10 @@ impl Cooperative {
     /// The emulation: each invocation is a subgroup.
     pub const EMULATED: Cooperative = Cooperative { size: 4, subgroup: 1, staged: false };
 
-    /// Its name, for people and records: `16 x 16, staged`.
+    /// Its name, for people and records: `16 x 16, subgroups of 32, staged`.
     pub fn name(&self) -> String {
         let way = if self.staged { "staged" } else { "through memory" };
-        format!("{0} x {0}, {way}", self.size)
+        format!("{0} x {0}, subgroups of {1}, {way}", self.size, self.subgroup)
     }
 
     /// Whether it is an emulation, which every device runs.

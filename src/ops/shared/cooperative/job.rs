@@ -1,4 +1,3 @@
-use super::super::gemm_tile::slabs;
 use super::grid::{Grid, WindowAxis};
 use crate::graph::{Configuration, Cooperative, DispatchBuilder, Lower, Scalar, Slot, TuningKey};
 use crate::tensor::DType;
@@ -146,7 +145,7 @@ impl Job {
         let groups = count(shape);
         let whole = [groups[0] * size(shape)[0], groups[1] * size(shape)[1]];
         let parallel = groups[0] * groups[1] * self.output.phases();
-        let (slabs, slab_len) = slabs(self.depth, parallel);
+        let (slabs, slab_len) = slabs(self.depth, parallel, tile);
         Division { shape, groups, whole, slabs, slab_len, staged: self.device.staged && slabs == 1 }
     }
 
@@ -248,6 +247,14 @@ impl Job {
             .snippet(if division.staged { "coop_staged" } else { "coop_partial" })
             .stores(output, false)
     }
+}
+
+/// Slabs of the depth (split-K): how many, and of what length. By shape only, so that results are reproducible.
+fn slabs(depth: usize, parallel: usize, tile: usize) -> (usize, usize) {
+    // Enough for some hundred workgroups, none shorter than 256 terms, which cost as much as to store and add up sums.
+    let wanted = (512 / parallel.max(1)).clamp(1, 64);
+    let slab_len = depth.div_ceil(wanted).max(256).next_multiple_of(tile);
+    (depth.div_ceil(slab_len), slab_len)
 }
 
 type Builder<'l, 'a> = DispatchBuilder<'l, 'a>;
