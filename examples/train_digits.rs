@@ -13,7 +13,7 @@ use wgrad::ops::{
 };
 use wgrad::optim::{Adam, Curve, Schedule};
 use wgrad::train::metrics::EpochLine;
-use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, StepEvent, Trainer};
+use wgrad::train::{Device, DeviceChoice, Length, Observer, Placement, Settings, StepEvent, Trainer};
 
 struct Printer;
 
@@ -55,6 +55,7 @@ fn main() -> wgrad::Result<()> {
         shuffle: true,
         log_every: 10,
         checkpoint_every: None,
+        placement: Placement::Auto,
     };
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;

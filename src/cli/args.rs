@@ -133,6 +133,12 @@ pub struct BenchArgs {
     /// Multiply matrices of f16 cooperatively where the device is proved to (see `wgrad train --help`)
     #[arg(long)]
     pub cooperative: bool,
+    /// Measure the way of a data set's images to the network, with the network and without
+    #[arg(long)]
+    pub input_pipeline: bool,
+    /// The data set of --input-pipeline, as in `wgrad train` [default: digits]
+    #[arg(long, value_name = "SOURCE", requires = "input_pipeline")]
+    pub data: Option<DataSource>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::report::{align_numbers, say, table};
-use super::{BenchArgs, device, model, trace};
+use super::{BenchArgs, bench_input, device, model, trace};
 use crate::error::{Error, Result};
 use crate::graph::Mode;
 use crate::optim::{Adam, Sgd};
@@ -17,6 +17,9 @@ const SHOWN: usize = 20;
 
 /// `wgrad bench`
 pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
+    if args.input_pipeline {
+        return bench_input::run(args);
+    }
     let model = model::load(&args.model, args.input, args.classes)?;
     let device = device::open(&args.device, args.cooperative)?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
@@ -48,7 +51,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
 }
 
 /// The optimizer with PyTorch's settings.
-fn algorithm(args: &BenchArgs) -> Algorithm {
+pub(super) fn algorithm(args: &BenchArgs) -> Algorithm {
     match args.optimizer {
         OptimizerName::Sgd => {
             Algorithm::Sgd(Sgd { momentum: args.momentum, dampening: 0.0, nesterov: false })

@@ -5,13 +5,12 @@ use super::device;
 use super::report::{self, say};
 use super::train::load_data;
 use crate::error::{Error, Result};
-use crate::models::Model;
-use crate::plan::PageList;
+use crate::plan::{PageList, Program};
 use crate::tensor::HostTensor;
 use crate::train::program::{self, Task};
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Evaluator, Run, RunModel, Session};
+use crate::train::{Device, Evaluator, Feed, Placement, Run, RunModel, Session};
 
 /// `wgrad eval`
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
@@ -32,9 +31,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = device::open(&args.device, false)?;
     let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize).min(data.test.len());
     let task = task(&about, batch_size);
-    let mut session = pollster::block_on(load(&model, &weights, &task, &device, &run))?;
-    let mut evaluator =
-        Evaluator { session: &mut session, graph: 0, task, normalization: about.normalization.as_ref() };
+    let [_, feed] = Feed::choose(&data, &device, Placement::Auto);
+    let program = program::inference_from(feed, &model, &task, &device)?;
+    let mut session = pollster::block_on(load(program, &weights, &device, &run))?;
+    pollster::block_on(feed.install(&mut session, &data.test, about.normalization.as_ref()))?;
+    let mut evaluator = Evaluator { session: &mut session, graph: 0, task, feed };
     let evaluation = pollster::block_on(evaluator.run(&data.test))?;
     say(report::evaluation(&evaluation, &about.classes));
     if let Some(path) = &args.logits {
@@ -54,15 +55,9 @@ pub(super) fn task(about: &RunModel, batch_size: usize) -> Task {
     Task { image: about.image, classes: about.classes.len(), batch_size, label_smoothing: 0.0 }
 }
 
-/// A session that evaluates a run's model; every tensor must be in its file.
-pub(super) async fn load(
-    model: &Model,
-    file: &TensorFile,
-    task: &Task,
-    device: &Device,
-    run: &Run,
-) -> Result<Session> {
-    let program = Arc::new(program::inference(model, task, device)?);
+/// A session of a program that evaluates a run's model; every tensor must be in its file.
+pub(super) async fn load(program: Program, file: &TensorFile, device: &Device, run: &Run) -> Result<Session> {
+    let program = Arc::new(program);
     let mut session = Session::new(device, program.clone()).await?;
     let mut tensors = weights::initial(&program.graphs[0], 0);
     let path = run.file("model.safetensors");

@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod bench_input;
 mod cooperative;
 mod device;
 mod devices;

@@ -10,7 +10,7 @@ use crate::data::read_image;
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::Data;
-use crate::train::{Run, RunModel, Session};
+use crate::train::{Run, RunModel, Session, program};
 
 /// Images that are computed at once.
 const BATCH: usize = 16;
@@ -33,7 +33,8 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let (about, model, weights) = run.read_model()?;
     let device = device::open(&args.device, false)?;
     let batch_size = args.images.len().min(BATCH);
-    let mut session = pollster::block_on(load(&model, &weights, &task(&about, batch_size), &device, &run))?;
+    let program = program::inference(&model, &task(&about, batch_size), &device)?;
+    let mut session = pollster::block_on(load(program, &weights, &device, &run))?;
     let mut predictions = vec![];
     for images in args.images.chunks(batch_size) {
         let pixels = read_batch(images, &about, batch_size)?;

@@ -1,6 +1,7 @@
 //! CIFAR-10 and CIFAR-100, binary version: records of one or two label bytes and 3,072 bytes of pixels, plane by plane.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::dataset::{Dataset, Parts};
 use super::file::{bad, read, require_folder};
@@ -125,7 +126,11 @@ impl Version {
             }
         }
         let layout = Layout::of(&Shape::from([labels.len(), IMAGE[0], IMAGE[1], IMAGE[2]]));
-        Split::new(Images::U8 { data: layout.to_physical(&planar), scale: BYTE_SCALE }, labels, IMAGE)
+        Split::new(
+            Images::U8 { data: Arc::new(layout.to_physical(&planar)), scale: BYTE_SCALE },
+            labels,
+            IMAGE,
+        )
     }
 
     fn class_names(&self, dir: &Path) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The built-in data set: 1,797 handwritten digits of 8x8 pixels with 17 grey levels.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 
@@ -18,7 +19,7 @@ const IMAGE: [usize; 3] = [1, 8, 8];
 pub(super) fn load(seed: u64) -> Result<Dataset> {
     let (data, labels) = parse();
     let (train, test) = stratify(&labels, seed);
-    let all = Split::new(Images::U8 { data, scale: 1.0 / 16.0 }, labels, IMAGE)?;
+    let all = Split::new(Images::U8 { data: Arc::new(data), scale: 1.0 / 16.0 }, labels, IMAGE)?;
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     Dataset::new(Parts {
         name: "digits".to_string(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -43,7 +44,7 @@ fn load_within(decode_up_front: u64, dir: &Path, seed: u64, progress: Progress) 
                 done += more;
                 progress(done, total);
             })?;
-            Images::U8 { data, scale: BYTE_SCALE }
+            Images::U8 { data: Arc::new(data), scale: BYTE_SCALE }
         } else {
             Images::Files(samples.files)
         };

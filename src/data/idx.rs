@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -75,7 +76,7 @@ fn load_split(dir: &Path, part: &str, expected: &str) -> Result<(Split, [usize; 
     }
     let labels = labels.data.into_iter().map(i32::from).collect();
     let image = [1, h, w];
-    Ok((Split::new(Images::U8 { data: images.data, scale: BYTE_SCALE }, labels, image)?, image))
+    Ok((Split::new(Images::U8 { data: Arc::new(images.data), scale: BYTE_SCALE }, labels, image)?, image))
 }
 
 /// The file under any of its usual names.

@@ -1,24 +1,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::IGNORE_INDEX;
-use super::normalization::Normalization;
 use super::order::{Batches, Order, Position};
-use super::split::Split;
+use super::split::{Pixels, Split, resized};
 use crate::error::{Error, Result};
 
 /// Batches that wait ready. Few, because each holds its pixels; more than one, because decoding times vary.
 const PREFETCH: usize = 3;
 
-/// Samples as the network gets them.
+/// Which samples a step takes, and their pixels where these do not lie ready.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Pixels, `N, H, W, C` with `N` the batch size; those of padding are zero.
-    pub images: Vec<f32>,
+    /// Pixels as they are stored, `N, H, W, C` with `N` the batch size, zeros for padding; none if they lie ready.
+    pub pixels: Option<Pixels>,
     /// Labels; [`IGNORE_INDEX`] for padding.
     pub labels: Vec<i32>,
+    /// For each place of the batch, the image it takes: of `pixels`, or of the split if they lie ready; -1 for padding.
+    pub places: Vec<i32>,
     /// Samples that are not padding; they come first.
     pub count: usize,
     /// The numbers of those samples in their split.
@@ -36,35 +37,60 @@ pub struct LoaderOptions {
     pub batch_size: usize,
     /// Which samples are in which batch.
     pub order: Order,
-    /// Applied to all but `f32` samples.
-    pub normalization: Option<Normalization>,
+    /// Whether batches hold pixels: not where the whole split lies ready on the device.
+    pub pixels: bool,
 }
 
-/// Makes batches on a thread of its own, a few ahead of the one in use. Iterate over it; after an error it ends.
-/// Dropping it stops the thread.
+/// Makes batches: those with pixels on a thread of its own, which decodes files on all cores, a few ahead of the one in
+/// use. Iterate over it; after an error it ends. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Loader {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Batches without pixels are a few numbers: they are made when they are asked for.
+    Here(Box<(Maker, Batches)>),
+    Thread(Ahead),
+}
+
+/// The thread that works ahead.
+#[derive(Debug)]
+struct Ahead {
     batches: Option<Receiver<Result<Batch>>>,
+    used: Sender<Pixels>,
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Loader {
     /// Starts making batches. Fails at once on options that cannot work: no samples, a batch size of 0 or (for
-    /// training) beyond the number of samples, a normalisation for another number of channels.
+    /// training) beyond the number of samples.
     pub fn spawn(split: &Split, options: LoaderOptions) -> Result<Loader> {
         let batches = Batches::new(options.order, split.len(), options.batch_size)?;
-        if let Some(normalization) = &options.normalization {
-            normalization.check(split.image()[0])?;
-        }
         let stop = Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = sync_channel(PREFETCH);
         let maker = Maker { split: split.clone(), options, stop: stop.clone() };
+        if !maker.options.pixels {
+            return Ok(Loader { source: Source::Here(Box::new((maker, batches))) });
+        }
+        let (sender, receiver) = sync_channel(PREFETCH);
+        let (used, spare) = channel();
         let thread = std::thread::Builder::new()
             .name("wgrad loader".to_string())
-            .spawn(move || maker.run(batches, &sender))
+            .spawn(move || maker.run(batches, &sender, &spare))
             .map_err(|error| Error::Data(format!("cannot start the thread that loads data: {error}")))?;
-        Ok(Loader { batches: Some(receiver), thread: Some(thread), stop })
+        Ok(Loader {
+            source: Source::Thread(Ahead { batches: Some(receiver), used, thread: Some(thread), stop }),
+        })
+    }
+
+    /// Gives a batch's memory back for those to come: then a few buffers serve all batches in turn.
+    pub fn reuse(&self, batch: Batch) {
+        if let (Source::Thread(ahead), Some(pixels)) = (&self.source, batch.pixels) {
+            // A thread that has ended needs no memory.
+            let _ = ahead.used.send(pixels);
+        }
     }
 }
 
@@ -72,20 +98,28 @@ impl Iterator for Loader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Result<Batch>> {
-        if let Ok(batch) = self.batches.as_ref()?.recv() {
+        let ahead = match &mut self.source {
+            Source::Here(made) => {
+                let (maker, batches) = made.as_mut();
+                let (at, samples) = batches.next()?;
+                return Some(maker.make(at, samples, None));
+            }
+            Source::Thread(ahead) => ahead,
+        };
+        if let Ok(batch) = ahead.batches.as_ref()?.recv() {
             return Some(batch);
         }
-        self.batches = None;
+        ahead.batches = None;
         // The channel closes when the thread ends; one that panicked (in a decoder, say) must not look like the end
         // of the data.
-        let ended = self.thread.take()?.join();
+        let ended = ahead.thread.take()?.join();
         ended.err().map(|_| {
             Err(Error::Data("the thread that loads data panicked; see the message above".to_string()))
         })
     }
 }
 
-impl Drop for Loader {
+impl Drop for Ahead {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Without a receiver a send that waits for room fails, so the thread cannot hang there.
@@ -97,7 +131,8 @@ impl Drop for Loader {
     }
 }
 
-/// The thread's side.
+/// What makes batches, here or on the thread.
+#[derive(Debug)]
 struct Maker {
     split: Split,
     options: LoaderOptions,
@@ -105,9 +140,9 @@ struct Maker {
 }
 
 impl Maker {
-    fn run(&self, mut batches: Batches, sender: &SyncSender<Result<Batch>>) {
+    fn run(&self, mut batches: Batches, sender: &SyncSender<Result<Batch>>, spare: &Receiver<Pixels>) {
         while let Some((at, samples)) = batches.next() {
-            let batch = self.make(at, samples);
+            let batch = self.make(at, samples, spare.try_recv().ok());
             let failed = batch.is_err();
             if self.stop.load(Ordering::Relaxed) || sender.send(batch).is_err() || failed {
                 return;
@@ -115,27 +150,23 @@ impl Maker {
         }
     }
 
-    fn make(&self, at: Position, samples: &[u32]) -> Result<Batch> {
+    fn make(&self, at: Position, samples: &[u32], spare: Option<Pixels>) -> Result<Batch> {
         let size = self.options.batch_size;
-        let mut images = zeros(size, self.split.sample_len())?;
-        self.split.fill(samples, self.options.normalization.as_ref(), &self.stop, &mut images)?;
-        let mut labels = vec![IGNORE_INDEX; size];
-        for (label, &sample) in labels.iter_mut().zip(samples) {
-            *label = self.split.labels()[sample as usize];
+        let mut pixels = None;
+        if self.options.pixels {
+            let pixels = pixels.insert(spare.unwrap_or_else(|| self.split.empty_pixels()));
+            self.split.fetch(samples, size, &self.stop, pixels)?;
+        }
+        let (mut labels, mut places) = (vec![], vec![]);
+        resized(&mut labels, size, 1)?.fill(IGNORE_INDEX);
+        resized(&mut places, size, 1)?.fill(-1);
+        for (at, &sample) in samples.iter().enumerate() {
+            labels[at] = self.split.labels()[sample as usize];
+            places[at] = if self.options.pixels { at as i32 } else { sample as i32 };
         }
         let Position { epoch, position } = at;
-        Ok(Batch { images, labels, count: samples.len(), indices: samples.to_vec(), epoch, position })
+        Ok(Batch { pixels, labels, places, count: samples.len(), indices: samples.to_vec(), epoch, position })
     }
-}
-
-/// Zeros for a batch, or an error where a batch size asks for more memory than there is.
-fn zeros(size: usize, sample_len: usize) -> Result<Vec<f32>> {
-    let mut images = Vec::new();
-    let len = size.checked_mul(sample_len).filter(|&len| images.try_reserve_exact(len).is_ok());
-    let message =
-        || Error::Data(format!("a batch of {size} samples does not fit in memory; use a smaller batch size"));
-    images.resize(len.ok_or_else(message)?, 0.0);
-    Ok(images)
 }
 
 #[cfg(test)]
@@ -150,12 +181,29 @@ mod tests {
     /// Sample `i` has the one pixel `i` and the label `i % 7`.
     fn split(len: usize) -> Split {
         let labels = (0..len).map(|sample| (sample % 7) as i32).collect();
-        Split::new(Images::F32((0..len).map(|sample| sample as f32).collect()), labels, [1, 1, 1]).unwrap()
+        let images = Images::F32(Arc::new((0..len).map(|sample| sample as f32).collect()));
+        Split::new(images, labels, [1, 1, 1]).unwrap()
     }
 
     fn load(split: &Split, batch_size: usize, order: Order) -> Vec<Batch> {
-        let options = LoaderOptions { batch_size, order, normalization: None };
-        Loader::spawn(split, options).unwrap().collect::<Result<_>>().unwrap()
+        let ready = LoaderOptions { batch_size, order, pixels: false };
+        let batches =
+            |options| Loader::spawn(split, options).unwrap().collect::<Result<Vec<Batch>>>().unwrap();
+        let with_pixels = batches(LoaderOptions { pixels: true, ..ready.clone() });
+        // Without pixels the batches are the same, but for what lies ready.
+        let ready = batches(ready);
+        assert_eq!(ready.len(), with_pixels.len());
+        for (ready, batch) in ready.iter().zip(&with_pixels) {
+            let places = batch.indices.iter().map(|&sample| sample as i32);
+            assert!(
+                ready.places.iter().copied().eq(places.chain(batch.places[batch.count..].iter().copied()))
+            );
+            assert_eq!(
+                *batch,
+                Batch { pixels: batch.pixels.clone(), places: batch.places.clone(), ..ready.clone() }
+            );
+        }
+        with_pixels
     }
 
     fn train(start: (u32, u32), end: End) -> Order {
@@ -175,7 +223,9 @@ mod tests {
         }
         for batch in &whole {
             assert_eq!(batch.count, 4);
-            assert_eq!(batch.images, batch.indices.iter().map(|&sample| sample as f32).collect::<Vec<_>>());
+            let samples = batch.indices.iter().map(|&sample| sample as f32).collect();
+            assert_eq!(batch.pixels, Some(Pixels::Real(samples)));
+            assert_eq!(batch.places, [0, 1, 2, 3]);
             assert_eq!(
                 batch.labels,
                 batch.indices.iter().map(|&sample| (sample % 7) as i32).collect::<Vec<_>>()
@@ -207,7 +257,8 @@ mod tests {
         assert_eq!(batches.len(), 3);
         let last = &batches[2];
         assert_eq!((last.count, last.position), (1, 2));
-        assert_eq!(last.images, [6.0, 0.0, 0.0]);
+        assert_eq!(last.pixels, Some(Pixels::Real(vec![6.0, 0.0, 0.0])));
+        assert_eq!(last.places, [0, -1, -1]);
         assert_eq!(last.labels, [6, IGNORE_INDEX, IGNORE_INDEX]);
         assert_eq!(last.indices, [6]);
         assert_eq!(load(&split(6), 3, Order::Evaluate).len(), 2);
@@ -217,9 +268,10 @@ mod tests {
     #[test]
     fn dropping_stops_the_thread() {
         let start = Instant::now();
-        let options = LoaderOptions { batch_size: 10, order: train((0, 0), End::Never), normalization: None };
+        let options = LoaderOptions { batch_size: 10, order: train((0, 0), End::Never), pixels: true };
         let mut loader = Loader::spawn(&split(1000), options).unwrap();
-        let stop = loader.stop.clone();
+        let Source::Thread(Ahead { stop, .. }) = &loader.source else { panic!("there is no thread") };
+        let stop = stop.clone();
         assert!(loader.next().unwrap().is_ok());
         drop(loader);
         // The thread held the other reference.
@@ -228,10 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_given_back_is_used_again() {
+        let order = train((0, 0), End::Epoch(3));
+        let split = split(100);
+        let want = load(&split, 9, order);
+        let mut loader = Loader::spawn(&split, LoaderOptions { batch_size: 9, order, pixels: true }).unwrap();
+        let mut buffers = std::collections::HashSet::new();
+        for want in want {
+            let batch = loader.next().unwrap().unwrap();
+            assert_eq!(batch, want);
+            let Some(Pixels::Real(values)) = &batch.pixels else { panic!("{batch:?}") };
+            buffers.insert(values.as_ptr());
+            loader.reuse(batch);
+        }
+        assert!(buffers.len() <= PREFETCH + 2, "{} buffers", buffers.len());
+    }
+
+    #[test]
     fn errors_travel_and_end_the_loader() {
         let files = Images::Files(vec![PathBuf::from("no/such/image.png"); 4]);
         let split = Split::new(files, vec![0; 4], [1, 2, 2]).unwrap();
-        let options = LoaderOptions { batch_size: 2, order: train((0, 0), End::Never), normalization: None };
+        let options = LoaderOptions { batch_size: 2, order: train((0, 0), End::Never), pixels: true };
         let mut loader = Loader::spawn(&split, options).unwrap();
         let error = loader.next().unwrap().unwrap_err();
         assert!(error.to_string().contains("image.png: no such file"), "{error}");
@@ -240,19 +309,16 @@ mod tests {
 
     #[test]
     fn unusable_options_are_refused() {
-        let spawn = |batch_size, order, channels| {
-            let normalization = Some(Normalization { mean: vec![0.0; channels], std: vec![1.0; channels] });
-            Loader::spawn(&split(10), LoaderOptions { batch_size, order, normalization })
-        };
-        let error = spawn(11, train((0, 0), End::Never), 1).unwrap_err().to_string();
+        let spawn =
+            |batch_size, order| Loader::spawn(&split(10), LoaderOptions { batch_size, order, pixels: true });
+        let error = spawn(11, train((0, 0), End::Never)).unwrap_err().to_string();
         assert_eq!(
             error,
             "a batch of 11 is larger than the training set of 10 samples; use a smaller batch size"
         );
-        assert!(spawn(clamp_batch_size(11, 10).0, train((0, 0), End::Never), 1).is_ok());
-        assert!(spawn(0, Order::Evaluate, 1).is_err());
-        assert!(spawn(2, Order::Evaluate, 3).is_err());
-        let error = spawn(usize::MAX, Order::Evaluate, 1).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(spawn(clamp_batch_size(11, 10).0, train((0, 0), End::Never)).is_ok());
+        assert!(spawn(0, Order::Evaluate).is_err());
+        let error = spawn(usize::MAX, Order::Evaluate).unwrap().next().unwrap().unwrap_err().to_string();
         assert!(error.contains("does not fit in memory; use a smaller batch size"), "{error}");
     }
 }

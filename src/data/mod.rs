@@ -30,7 +30,7 @@ pub use loader::{Batch, Loader, LoaderOptions};
 pub use normalization::Normalization;
 pub use order::{End, Order, Position, clamp_batch_size, epoch_order};
 pub use source::DataSource;
-pub use split::{Images, Split};
+pub use split::{Images, Pixels, Split};
 
 /// The label of padding: such samples count in no loss and no metric.
 pub const IGNORE_INDEX: i32 = -100;

@@ -115,11 +115,13 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn split(data: Vec<u8>, scale: f32, channels: usize) -> Split {
         let count = data.len() / channels;
-        Split::new(Images::U8 { data, scale }, vec![0; count], [channels, 1, 1]).unwrap()
+        Split::new(Images::U8 { data: Arc::new(data), scale }, vec![0; count], [channels, 1, 1]).unwrap()
     }
 
     #[test]
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn floats_are_not_normalised() {
-        let split = Split::new(Images::F32(vec![5.0, -3.0]), vec![0, 1], [1, 1, 1]).unwrap();
+        let split = Split::new(Images::F32(Arc::new(vec![5.0, -3.0])), vec![0, 1], [1, 1, 1]).unwrap();
         assert_eq!(Normalization::of(&split).unwrap(), None);
         let normalization = Normalization { mean: vec![1.0], std: vec![2.0] };
         assert_eq!(split.pixels(&[0, 1], Some(&normalization)).unwrap(), [5.0, -3.0]);

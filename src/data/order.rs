@@ -58,6 +58,7 @@ pub fn clamp_batch_size(requested: usize, len: usize) -> (usize, bool) {
 }
 
 /// The batches of an [`Order`], one after the other.
+#[derive(Debug)]
 pub(super) struct Batches {
     order: Order,
     len: usize,

@@ -18,15 +18,24 @@ pub(super) const BYTE_SCALE: f32 = 1.0 / 255.0;
 pub enum Images {
     /// Bytes, and what they are multiplied with.
     U8 {
-        /// The bytes of all samples.
-        data: Vec<u8>,
+        /// The bytes of all samples; shared with the sessions that gather from them.
+        data: Arc<Vec<u8>>,
         /// The factor, 1/255 for most.
         scale: f32,
     },
     /// Values that are taken exactly as they are, never normalised.
-    F32(Vec<f32>),
+    F32(Arc<Vec<f32>>),
     /// Image files that are decoded when a batch needs them; scaled by 1/255.
     Files(Vec<PathBuf>),
+}
+
+/// Pixels of a batch as they are stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pixels {
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// Values that are taken as they are.
+    Real(Vec<f32>),
 }
 
 /// Labelled samples. Cloning shares them.
@@ -38,7 +47,7 @@ pub struct Split {
 #[derive(Debug)]
 struct Contents {
     images: Images,
-    labels: Vec<i32>,
+    labels: Arc<Vec<i32>>,
     image: [usize; 3],
 }
 
@@ -67,7 +76,7 @@ impl Split {
         if u32::try_from(labels.len()).is_err() {
             return Err(Error::Data(format!("{} samples are more than {}", labels.len(), u32::MAX)));
         }
-        Ok(Split { contents: Arc::new(Contents { images, labels, image }) })
+        Ok(Split { contents: Arc::new(Contents { images, labels: Arc::new(labels), image }) })
     }
 
     /// Number of samples.
@@ -83,6 +92,11 @@ impl Split {
     /// The label of every sample.
     pub fn labels(&self) -> &[i32] {
         &self.contents.labels
+    }
+
+    /// The labels, to be shared.
+    pub fn shared_labels(&self) -> Arc<Vec<i32>> {
+        self.contents.labels.clone()
     }
 
     /// The stored pixels.
@@ -106,8 +120,10 @@ impl Split {
         let labels = samples.iter().map(|&sample| self.labels()[sample as usize]).collect();
         let size = self.sample_len();
         let images = match self.images() {
-            Images::U8 { data, scale } => Images::U8 { data: gather(data, samples, size), scale: *scale },
-            Images::F32(data) => Images::F32(gather(data, samples, size)),
+            Images::U8 { data, scale } => {
+                Images::U8 { data: Arc::new(gather(data, samples, size)), scale: *scale }
+            }
+            Images::F32(data) => Images::F32(Arc::new(gather(data, samples, size))),
             Images::Files(paths) => {
                 Images::Files(samples.iter().map(|&sample| paths[sample as usize].clone()).collect())
             }
@@ -115,46 +131,77 @@ impl Split {
         Split::new(images, labels, self.image())
     }
 
-    /// The pixels of some samples as the network gets them: scaled, normalised unless they are `f32`, `N, H, W, C`.
-    pub fn pixels(&self, samples: &[u32], normalization: Option<&Normalization>) -> Result<Vec<f32>> {
-        let mut out = vec![0.0; samples.len() * self.sample_len()];
-        self.fill(samples, normalization, &AtomicBool::new(false), &mut out)?;
-        Ok(out)
+    /// What each byte of each channel becomes, `[C, 256]`: scaled, then normalised. There is no such table for `f32`
+    /// samples, which are taken as they are.
+    pub fn byte_table(&self, normalization: Option<&Normalization>) -> Result<Option<Vec<f32>>> {
+        let scale = match self.images() {
+            Images::U8 { scale, .. } => *scale,
+            Images::Files(_) => BYTE_SCALE,
+            Images::F32(_) => return Ok(None),
+        };
+        let channels = self.image()[0];
+        if let Some(normalization) = normalization {
+            normalization.check(channels)?;
+        }
+        let value = |channel, byte: u8| {
+            let value = f32::from(byte) * scale;
+            normalization.map_or(value, |normalization| normalization.value(value, channel))
+        };
+        let values = (0..channels).flat_map(|channel| (0..=255).map(move |byte| value(channel, byte)));
+        Ok(Some(values.collect()))
     }
 
-    /// Writes the pixels of `samples` to the front of `out`. Gives up where `stop` becomes true; what `out` holds is
-    /// then of no use.
-    pub(super) fn fill(
+    /// The pixels of some samples as the network gets them: scaled, normalised unless they are `f32`, `N, H, W, C`.
+    pub fn pixels(&self, samples: &[u32], normalization: Option<&Normalization>) -> Result<Vec<f32>> {
+        let table = self.byte_table(normalization)?.unwrap_or_default();
+        let mut stored = self.empty_pixels();
+        self.fetch(samples, samples.len(), &AtomicBool::new(false), &mut stored)?;
+        Ok(match stored {
+            Pixels::Real(values) => values,
+            Pixels::Bytes(bytes) => {
+                let channels = (0..self.image()[0]).cycle();
+                bytes.iter().zip(channels).map(|(&byte, c)| table[c * 256 + usize::from(byte)]).collect()
+            }
+        })
+    }
+
+    /// No pixels of this split's type.
+    pub(super) fn empty_pixels(&self) -> Pixels {
+        match self.images() {
+            Images::F32(_) => Pixels::Real(vec![]),
+            Images::U8 { .. } | Images::Files(_) => Pixels::Bytes(vec![]),
+        }
+    }
+
+    /// Makes `out` the pixels of `samples` as they are stored, and zeros up to `len` samples. Gives up where `stop`
+    /// becomes true; what `out` holds is then of no use.
+    pub(super) fn fetch(
         &self,
         samples: &[u32],
-        normalization: Option<&Normalization>,
+        len: usize,
         stop: &AtomicBool,
-        out: &mut [f32],
+        out: &mut Pixels,
     ) -> Result<()> {
         self.check(samples)?;
         let size = self.sample_len();
-        match self.images() {
-            Images::U8 { data, scale } => {
-                let table = ByteTable::new(self.image()[0], *scale, normalization)?;
-                for (out, &sample) in out.chunks_exact_mut(size).zip(samples) {
-                    table.convert(&data[sample as usize * size..][..size], out);
-                }
+        match (self.images(), out) {
+            (Images::U8 { data, .. }, Pixels::Bytes(out)) => {
+                copy(data, samples, size, resized(out, len, size)?)
             }
-            Images::F32(data) => {
-                for (out, &sample) in out.chunks_exact_mut(size).zip(samples) {
-                    out.copy_from_slice(&data[sample as usize * size..][..size]);
-                }
-            }
-            Images::Files(paths) => {
-                let table = ByteTable::new(self.image()[0], BYTE_SCALE, normalization)?;
+            (Images::F32(data), Pixels::Real(out)) => copy(data, samples, size, resized(out, len, size)?),
+            (Images::Files(paths), Pixels::Bytes(out)) => {
+                let out = resized(out, len, size)?;
+                out[samples.len() * size..].fill(0);
                 out.par_chunks_exact_mut(size).zip(samples).try_for_each(|(out, &sample)| {
-                    if stop.load(Ordering::Relaxed) {
-                        return Ok(());
+                    if !stop.load(Ordering::Relaxed) {
+                        out.copy_from_slice(&image_file::decode(&paths[sample as usize], self.image())?);
                     }
-                    let bytes = image_file::decode(&paths[sample as usize], self.image())?;
-                    table.convert(&bytes, out);
-                    Ok(())
+                    Ok::<(), Error>(())
                 })?;
+            }
+            (_, out) => {
+                *out = self.empty_pixels();
+                return self.fetch(samples, len, stop, out);
             }
         }
         Ok(())
@@ -172,39 +219,25 @@ fn gather<T: Copy>(data: &[T], samples: &[u32], size: usize) -> Vec<T> {
     samples.iter().flat_map(|&sample| &data[sample as usize * size..][..size]).copied().collect()
 }
 
-/// What each byte becomes, per channel: scaling and normalising happen once for 256 values instead of once a pixel.
-struct ByteTable {
-    channels: Vec<[f32; 256]>,
+/// The samples one after the other, then zeros.
+fn copy<T: Copy + Default>(data: &[T], samples: &[u32], size: usize, out: &mut [T]) {
+    let (front, padding) = out.split_at_mut(samples.len() * size);
+    for (out, &sample) in front.chunks_exact_mut(size).zip(samples) {
+        out.copy_from_slice(&data[sample as usize * size..][..size]);
+    }
+    padding.fill(T::default());
 }
 
-impl ByteTable {
-    fn new(channels: usize, scale: f32, normalization: Option<&Normalization>) -> Result<ByteTable> {
-        if let Some(normalization) = normalization {
-            normalization.check(channels)?;
-        }
-        let channel_table = |channel| {
-            std::array::from_fn(|byte| {
-                let value = byte as f32 * scale;
-                normalization.map_or(value, |normalization| normalization.value(value, channel))
-            })
-        };
-        Ok(ByteTable { channels: (0..channels).map(channel_table).collect() })
-    }
-
-    fn convert(&self, bytes: &[u8], out: &mut [f32]) {
-        if let [table] = self.channels.as_slice() {
-            for (out, &byte) in out.iter_mut().zip(bytes) {
-                *out = table[usize::from(byte)];
-            }
-            return;
-        }
-        let channels = self.channels.len();
-        for (out, bytes) in out.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels)) {
-            for ((out, &byte), table) in out.iter_mut().zip(bytes).zip(&self.channels) {
-                *out = table[usize::from(byte)];
-            }
-        }
-    }
+/// Room for a batch, or an error where a batch size asks for more memory than there is.
+pub(super) fn resized<T: Copy + Default>(out: &mut Vec<T>, batch: usize, size: usize) -> Result<&mut [T]> {
+    let held = out.len();
+    let fits = |len: &usize| out.try_reserve_exact(len.saturating_sub(held)).is_ok();
+    let message = || {
+        Error::Data(format!("a batch of {batch} samples does not fit in memory; use a smaller batch size"))
+    };
+    let len = batch.checked_mul(size).filter(fits).ok_or_else(message)?;
+    out.resize(len, T::default());
+    Ok(out)
 }
 
 /// Sample numbers of a training and a test split with the same share of every class: one in five for the test, at
@@ -251,7 +284,7 @@ mod tests {
 
     #[test]
     fn counts_must_agree() {
-        let bytes = |len| Images::U8 { data: vec![0; len], scale: 1.0 };
+        let bytes = |len| Images::U8 { data: Arc::new(vec![0; len]), scale: 1.0 };
         assert!(Split::new(bytes(8), vec![0, 1], [1, 2, 2]).is_ok());
         let error = Split::new(bytes(7), vec![0, 1], [1, 2, 2]).unwrap_err();
         assert_eq!(error.to_string(), "there are 2 labels for 1.75 images of [1, 2, 2]");

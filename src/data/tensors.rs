@@ -1,6 +1,7 @@
 //! Images and labels as tensors of one safetensors file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -102,7 +103,9 @@ impl Reader<'_> {
     fn images(&self, name: &str, tensor: &TensorView) -> Result<Images> {
         let layout = Layout::of(&Shape::from(tensor.shape()));
         match tensor.dtype() {
-            Dtype::U8 => Ok(Images::U8 { data: layout.to_physical(tensor.data()), scale: BYTE_SCALE }),
+            Dtype::U8 => {
+                Ok(Images::U8 { data: Arc::new(layout.to_physical(tensor.data())), scale: BYTE_SCALE })
+            }
             Dtype::F32 => {
                 let values: Vec<f32> = numbers(tensor, f32::from_le_bytes).collect();
                 if let Some(first) = values.iter().position(|value| !value.is_finite()) {
@@ -112,7 +115,7 @@ impl Reader<'_> {
                         format!("element {index:?} is {}; every pixel must be finite", values[first]),
                     ));
                 }
-                Ok(Images::F32(layout.to_physical(&values)))
+                Ok(Images::F32(Arc::new(layout.to_physical(&values))))
             }
             other => Err(self.bad(name, format!("is {other:?}; save images as F32 or U8"))),
         }

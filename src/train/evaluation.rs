@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 
+use super::feed::Feed;
 use super::program::Task;
 use super::session::Session;
-use crate::data::{Loader, LoaderOptions, Normalization, Order, Split};
+use crate::data::{Order, Split};
 use crate::error::{Error, Result};
 use crate::graph::Step;
-use crate::plan::Data;
 
 /// How well a model does on a split.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +59,8 @@ pub struct Evaluator<'a> {
     pub graph: usize,
     /// Sizes.
     pub task: Task,
-    /// How pixels are normalised.
-    pub normalization: Option<&'a Normalization>,
+    /// How samples reach that graph; the session has what it keeps of them.
+    pub feed: Feed,
 }
 
 impl Evaluator<'_> {
@@ -73,18 +73,13 @@ impl Evaluator<'_> {
             confusion: vec![vec![0; classes]; classes],
             logits: Vec::with_capacity(split.len() * classes),
         };
-        let options = LoaderOptions {
-            batch_size: self.task.batch_size,
-            order: Order::Evaluate,
-            normalization: self.normalization.cloned(),
-        };
         let mut counts = VecDeque::new();
-        for batch in Loader::spawn(split, options)? {
+        let mut loader = self.feed.loader(split, self.task.batch_size, Order::Evaluate)?;
+        while let Some(batch) = loader.next() {
             let batch = batch?;
-            let inputs =
-                [("images", Data::Real(&batch.images[..])), ("labels", Data::Int(&batch.labels[..]))];
-            self.session.submit(self.graph, &inputs, &Step::default())?;
+            self.session.submit(self.graph, &self.feed.inputs(&batch), &Step::default())?;
             counts.push_back(batch.count);
+            loader.reuse(batch);
             self.take(2, &mut counts, &mut sums).await?;
         }
         self.take(0, &mut counts, &mut sums).await?;

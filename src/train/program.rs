@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::device::Device;
+use super::feed::Feed;
 use crate::error::Result;
 use crate::fusion::{fuse, fuse_gradients};
-use crate::graph::{Graph, Mode, ParameterGroup, TensorDesc, Update, Value};
+use crate::graph::{Graph, Mode, ParameterGroup, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
 use crate::ops::cross_entropy::CrossEntropy;
@@ -41,6 +42,18 @@ pub fn training(
     of_graphs(vec![train_graph(model, task)?, eval_graph(model, task)?], update, weight_decay, device)
 }
 
+/// [`training`] for samples that come to the training and the evaluation graph by these feeds.
+pub fn training_from(
+    [train, test]: [Feed; 2],
+    model: &Model,
+    task: &Task,
+    (update, weight_decay): (Arc<dyn Update>, f32),
+    device: &Device,
+) -> Result<Program> {
+    let graphs = vec![train_graph_from(train, model, task)?, eval_graph_from(test, model, task)?];
+    of_graphs(graphs, update, weight_decay, device)
+}
+
 /// [`training`] without [fusion](crate::fusion), to measure what that gains.
 pub fn unfused_training(
     model: &Model,
@@ -65,27 +78,41 @@ fn of_graphs(
 
 /// The program that evaluates a classifier.
 pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program> {
-    Program::new(vec![eval_graph(model, task)?], None, device.max_page_bytes())
+    inference_from(Feed::Given, model, task, device)
+}
+
+/// [`inference`] for samples that come by a feed.
+pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -> Result<Program> {
+    Program::new(vec![eval_graph_from(feed, model, task)?], None, device.max_page_bytes())
 }
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    fuse_gradients(with_gradients(fuse(train_forward(model, task)?)?)?)
+    train_graph_from(Feed::Given, model, task)
+}
+
+fn train_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
+    fuse_gradients(with_gradients(fuse(train_forward(feed, model, task)?)?)?)
 }
 
 /// Logits with running statistics, and the loss summed over the batch's valid samples.
 pub fn eval_graph(model: &Model, task: &Task) -> Result<Graph> {
-    fuse(eval_forward(model, task)?)
+    eval_graph_from(Feed::Given, model, task)
+}
+
+fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
+    fuse(eval_forward(feed, model, task)?)
 }
 
 /// [`train_graph`] and [`eval_graph`] layer by layer, without [fusion](crate::fusion): what they are compared with.
 pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
-    Ok(vec![with_gradients(train_forward(model, task)?)?, eval_forward(model, task)?])
+    let feed = Feed::Given;
+    Ok(vec![with_gradients(train_forward(feed, model, task)?)?, eval_forward(feed, model, task)?])
 }
 
-fn train_forward(model: &Model, task: &Task) -> Result<Graph> {
+fn train_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Train);
-    let (logits, labels) = network(model, task, &mut graph)?;
+    let (logits, labels) = network(feed, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
@@ -106,9 +133,9 @@ fn with_gradients(mut graph: Graph) -> Result<Graph> {
     Ok(graph)
 }
 
-fn eval_forward(model: &Model, task: &Task) -> Result<Graph> {
+fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = Graph::new(Mode::Eval);
-    let (logits, labels) = network(model, task, &mut graph)?;
+    let (logits, labels) = network(feed, model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
     graph.output("logits", logits);
@@ -116,10 +143,8 @@ fn eval_forward(model: &Model, task: &Task) -> Result<Graph> {
     Ok(graph)
 }
 
-fn network(model: &Model, task: &Task, graph: &mut Graph) -> Result<(Value, Value)> {
-    let [c, h, w] = task.image;
-    let images = graph.input("images", TensorDesc::f32([task.batch_size, c, h, w]));
-    let labels = graph.input("labels", TensorDesc::i32([task.batch_size]));
+fn network(feed: Feed, model: &Model, task: &Task, graph: &mut Graph) -> Result<(Value, Value)> {
+    let (images, labels) = feed.build(graph, task)?;
     let logits = model.build(graph, images)?;
     model.check_classes(graph, logits, task.classes)?;
     Ok((logits, labels))

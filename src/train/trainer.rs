@@ -6,18 +6,19 @@ use std::time::Instant;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::device::Device;
 use super::evaluation::{Evaluation, Evaluator};
+use super::feed::{Feed, Placement};
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
 use super::program::{self, EVAL, TRAIN, Task};
 use super::recipe::{Length, ResolvedRecipe};
 use super::run::{Run, RunModel};
 use super::session::Session;
 use super::weights::{self, Tensors};
-use crate::data::{Batch, Dataset, End, Loader, LoaderOptions, Normalization, Order, Position};
+use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step, Update};
 use crate::models::Model;
 use crate::optim::Schedule;
-use crate::plan::{Data, PageList, Program, StepReport};
+use crate::plan::{PageList, Program, StepReport};
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub log_every: u64,
     /// Steps between checkpoints, besides the one at the end of each epoch.
     pub checkpoint_every: Option<u64>,
+    /// Whether the data set may be kept on the device.
+    pub placement: Placement,
 }
 
 impl Settings {
@@ -64,6 +67,7 @@ impl Settings {
             shuffle: recipe.shuffle,
             log_every: u64::from(recipe.log_every),
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
+            placement: Placement::Auto,
         }
     }
 }
@@ -96,7 +100,7 @@ pub struct Trainer<'d> {
     settings: Settings,
     task: Task,
     data: &'d Dataset,
-    normalization: Option<Normalization>,
+    feeds: [Feed; 2],
     program: Arc<Program>,
     session: Session,
     about: RunModel,
@@ -126,14 +130,17 @@ impl<'d> Trainer<'d> {
             batch_size: settings.batch_size,
             label_smoothing: settings.label_smoothing,
         };
-        let program =
-            program::training(model, &task, settings.update.clone(), settings.weight_decay, device)?;
-        let program = Arc::new(program);
-        let session = Session::new(device, program.clone()).await?;
+        let feeds = Feed::choose(data, device, settings.placement);
+        let optimizer = (settings.update.clone(), settings.weight_decay);
+        let program = Arc::new(program::training_from(feeds, model, &task, optimizer, device)?);
+        let mut session = Session::new(device, program.clone()).await?;
+        for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
+            feed.install(&mut session, split, normalization.as_ref()).await?;
+        }
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),
-            normalization: normalization.clone(),
+            normalization,
             model: model.to_toml().unwrap_or_default().to_string(),
         };
         let progress = Progress {
@@ -146,18 +153,8 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer = Trainer {
-            settings,
-            task,
-            data,
-            normalization,
-            program,
-            session,
-            about,
-            run: None,
-            progress,
-            clock,
-        };
+        let mut trainer =
+            Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -255,12 +252,13 @@ impl<'d> Trainer<'d> {
         let mut evaluation = None;
         let mut queued = self.progress.step;
         self.start_clock();
-        let loader = if queued < total { Some(self.loader(total)?) } else { None };
-        for batch in loader.into_iter().flatten() {
+        let mut loader = self.loader(total)?;
+        while let Some(batch) = loader.next() {
             let batch = batch?;
             self.submit(&batch, queued, total)?;
             queued += 1;
             let epoch_ends = u64::from(batch.position) + 1 == self.steps_per_epoch();
+            loader.reuse(batch);
             let stopping = stop.load(Ordering::Relaxed);
             let saving = self.settings.checkpoint_every.is_some_and(|every| queued.is_multiple_of(every));
             let leave = if epoch_ends || queued == total || stopping || saving { 0 } else { IN_FLIGHT };
@@ -282,8 +280,8 @@ impl<'d> Trainer<'d> {
 
     /// Evaluates the test split with the weights as they are.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let (session, normalization) = (&mut self.session, self.normalization.as_ref());
-        let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, normalization };
+        let (session, feed) = (&mut self.session, self.feeds[EVAL]);
+        let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, feed };
         evaluator.run(&self.data.test).await
     }
 
@@ -305,10 +303,7 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        Loader::spawn(
-            &self.data.train,
-            LoaderOptions { batch_size, order, normalization: self.normalization.clone() },
-        )
+        self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
     }
 
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
@@ -321,8 +316,7 @@ impl<'d> Trainer<'d> {
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
             optimizer: self.settings.update.step_numbers(number + 1),
         };
-        let inputs = [("images", Data::Real(&batch.images[..])), ("labels", Data::Int(&batch.labels[..]))];
-        self.session.submit(TRAIN, &inputs, &step)
+        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch), &step)
     }
 
     async fn take_reports(&mut self, leave: usize, total: u64, observer: &mut dyn Observer) -> Result<()> {

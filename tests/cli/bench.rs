@@ -41,6 +41,29 @@ fn bench_measures_steps() {
 }
 
 #[test]
+fn bench_measures_the_way_of_the_images() {
+    let place = Place::new();
+    let line = "bench --model seed-cnn --batch-size 4 --steps 3 --device cpu --input-pipeline";
+    let found = place.ok(&format!("{line} --json")).json();
+    are_documented(&found);
+    assert_eq!((&found["data"], &found["batch_size"]), (&Value::from("digits"), &Value::from(4)));
+    let rate = |rate: &Value| assert!(rate.as_f64().unwrap() > 0.0, "{found}");
+    rate(&found["model_img_per_s"]);
+    let inputs = found["inputs"].as_array().unwrap();
+    assert_eq!(inputs.iter().map(|input| &input["placement"]).collect::<Vec<_>>(), ["resident", "streamed"]);
+    for input in inputs {
+        rate(&input["input_img_per_s"]);
+        rate(&input["together_img_per_s"]);
+        assert!(["input", "model"].contains(&input["bottleneck"].as_str().unwrap()), "{found}");
+    }
+    let shown = place.ok(&line.replace("--batch-size 4", "--batch-size 5000"));
+    assert!(shown.err.contains("warning: there are 14"), "{}", shown.err);
+    assert!(shown.out.contains("resident") && shown.out.contains("bottleneck"), "{}", shown.out);
+    place.fails("bench --model seed-cnn --batch-size 4 --data digits", 2, &["--input-pipeline"]);
+    place.fails(&format!("{line} --data mnist:nowhere"), 1, &["nowhere"]);
+}
+
+#[test]
 fn bench_profiles_each_node() {
     let place = Place::new();
     let line = "bench --model digits-cnn --batch-size 3 --steps 1 --device cpu --profile";
@@ -61,7 +84,8 @@ pub fn are_documented(found: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/measurements/README.md");
     let text = std::fs::read_to_string(path).unwrap();
     let kernel = found["profile"]["kernels"].get(0);
-    let objects = [Some(found), found["profile"].as_object().map(|_| &found["profile"]), kernel];
+    let profile = found["profile"].as_object().map(|_| &found["profile"]);
+    let objects = [Some(found), profile, kernel, found["inputs"].get(0)];
     for object in objects.into_iter().flatten() {
         for name in object.as_object().unwrap().keys() {
             let begins = |line: &str| line.starts_with(&format!("| `{name}` |"));

@@ -10,7 +10,7 @@ use wgrad::plan::{Data, PageList, StepReport};
 use wgrad::train::program::{self, TRAIN, Task};
 use wgrad::train::recipe::Recipe;
 use wgrad::train::weights::{self, Tensors};
-use wgrad::train::{Device, Evaluation, Evaluator, Session};
+use wgrad::train::{Device, Evaluation, Evaluator, Feed, Placement, Session};
 
 use super::setup::{Setup, Watch, devices};
 
@@ -24,13 +24,15 @@ fn task(setup: &Setup, batch_size: usize) -> Task {
 
 fn evaluate(setup: &Setup, device: &Device, weights: &Tensors, split: &Split, batch: usize) -> Evaluation {
     let task = task(setup, batch);
-    let program = Arc::new(program::inference(&setup.model, &task, device).unwrap());
+    let data = wgrad::data::Dataset { test: split.clone(), ..setup.data.clone() };
+    let [_, feed] = Feed::choose(&data, device, Placement::Auto);
+    let program = Arc::new(program::inference_from(feed, &setup.model, &task, device).unwrap());
     let mut session = block_on(Session::new(device, program.clone())).unwrap();
     let [parameters, statistics] = weights::all_pages(&program.pages, weights);
     session.write_pages(PageList::Parameters, &parameters);
     session.write_pages(PageList::Statistics, &statistics);
-    let normalization = setup.normalization.as_ref();
-    let mut evaluator = Evaluator { session: &mut session, graph: 0, task, normalization };
+    block_on(feed.install(&mut session, split, setup.normalization.as_ref())).unwrap();
+    let mut evaluator = Evaluator { session: &mut session, graph: 0, task, feed };
     block_on(evaluator.run(split)).unwrap()
 }
 

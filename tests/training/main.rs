@@ -4,4 +4,5 @@ mod determinism;
 mod digits;
 mod evaluation;
 mod mnist;
+mod placement;
 mod setup;

@@ -1,0 +1,52 @@
+use super::bench::algorithm;
+use super::report::{align_numbers, say, table};
+use super::train::load_data;
+use super::{BenchArgs, device, model};
+use crate::data::{DataSource, clamp_batch_size};
+use crate::error::{Error, Result};
+use crate::train::{InputBenchmark, InputBenchmarkSettings, input_benchmark};
+
+/// `wgrad bench --input-pipeline`
+pub(super) fn run(args: &BenchArgs) -> Result<()> {
+    let data = load_data(args.data.as_ref().unwrap_or(&DataSource::Digits), 0, args.json)?;
+    let (batch_size, clamped) = clamp_batch_size(args.batch_size as usize, data.train.len());
+    if clamped {
+        eprintln!("warning: there are {batch_size} training images: --batch-size {batch_size} is used");
+    }
+    let model = model::load(&args.model, Some(data.image), Some(data.classes.len() as u32))?;
+    let device = device::open(&args.device, args.cooperative)?;
+    let steps = args.steps as usize;
+    let settings = InputBenchmarkSettings {
+        batch_size,
+        warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
+        steps,
+        algorithm: algorithm(args),
+    };
+    let measured = pollster::block_on(input_benchmark(&model, &data, &device, &settings))?;
+    if args.json {
+        say(serde_json::to_string_pretty(&measured).map_err(|error| Error::Model(error.to_string()))?);
+    } else {
+        print(&measured);
+    }
+    Ok(())
+}
+
+fn print(measured: &InputBenchmark) {
+    say(format!(
+        "{} on {}, {}, batches of {}, {} steps; images per second",
+        measured.model, measured.device, measured.data, measured.batch_size, measured.steps
+    ));
+    let mut rows = table(&["data set", "input alone", "model alone", "together", "bottleneck"]);
+    for input in &measured.inputs {
+        let rate = |rate: f64| format!("{rate:.0}");
+        rows.add_row([
+            input.placement.to_string(),
+            rate(input.input_img_per_s),
+            rate(measured.model_img_per_s),
+            rate(input.together_img_per_s),
+            input.bottleneck.to_string(),
+        ]);
+    }
+    align_numbers(&mut rows);
+    say(rows);
+}
