@@ -2,9 +2,10 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use crate::graph::{Gemm, Host, Real};
+use super::gemm::Multiply;
+use crate::graph::{Gemm, Host};
 
-/// Threads by rayon, products by the gemm crate.
+/// Threads by rayon, products by [`super::gemm`]'s kernels.
 #[derive(Debug, Default)]
 pub struct Threads<T> {
     /// Memory given back by `with_scratch`, for the next call.
@@ -14,7 +15,11 @@ pub struct Threads<T> {
 /// Below this many elements, starting threads costs more than they save.
 const SERIAL: usize = 8192;
 
-impl<T: Real> Host<T> for Threads<T> {
+impl<T: Multiply> Host<T> for Threads<T> {
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
     fn gemm(&self, gemm: Gemm<'_, T>) {
         super::gemm::gemm(gemm);
     }
@@ -45,11 +50,20 @@ impl<T: Real> Host<T> for Threads<T> {
 
     fn with_scratch(&self, len: usize, work: &mut dyn FnMut(&mut [T])) {
         let pool = || self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut buffer = pool().pop().unwrap_or_default();
+        let mut buffer = take_fitting(&mut pool(), len);
         if buffer.len() < len {
-            buffer.resize(len, T::zero());
+            buffer = vec![T::zero(); len];
         }
         work(&mut buffer[..len]);
         pool().push(buffer);
     }
+}
+
+/// The smallest buffer that is large enough, or the largest.
+fn take_fitting<T>(pool: &mut Vec<Vec<T>>, len: usize) -> Vec<T> {
+    let fitting = pool.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
+    let best = fitting.min_by_key(|(_, buffer)| buffer.len());
+    let best = best.or(pool.iter().enumerate().max_by_key(|(_, buffer)| buffer.len()));
+    let best = best.map(|(index, _)| index);
+    best.map(|index| pool.swap_remove(index)).unwrap_or_default()
 }

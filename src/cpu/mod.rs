@@ -2,8 +2,11 @@
 
 mod gemm;
 mod host;
+mod places;
 mod profile;
 mod session;
+mod update;
 
+pub use gemm::{Kernels, Multiply};
 pub use host::Threads;
 pub use session::{Element, Session};

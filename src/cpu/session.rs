@@ -2,26 +2,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use super::Threads;
+use super::gemm::Multiply;
+use super::places::{Memory, Place, Places};
 use super::profile::Recorder;
-use crate::graph::{
-    Context, Graph, Node, NodeKind, Op, ParameterGroup, Real, Step, TensorDesc, UpdatePage, Value, View,
-    ViewMut,
-};
-use crate::plan::{Data, Liveness, PageList, Program, Resident, StepReport};
+use crate::graph::{Context, Graph, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut};
+use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, StepReport};
 use crate::tensor::DType;
 
 /// Runs the graphs of a program on the host; `T` is f32, or f64 as the reference.
 pub struct Session<T: Element> {
     program: Arc<Program>,
     liveness: Vec<Liveness>,
+    places: Vec<Places>,
     pages: HashMap<PageList, Vec<Vec<T>>>,
-    values: HashMap<Value, Buffer<T>>,
+    reals: Vec<Vec<T>>,
+    ints: Vec<Vec<i32>>,
     outputs: HashMap<String, Vec<T>>,
     residents: HashMap<String, Resident<T>>,
-    pool: Vec<Buffer<T>>,
     threads: Threads<T>,
     halted: bool,
     poison: bool,
@@ -29,7 +27,7 @@ pub struct Session<T: Element> {
 }
 
 /// A [`Real`] that knows which of an operator's kernels it is for.
-pub trait Element: Real + Default {
+pub trait Element: Multiply + Default {
     /// Calls the operator's kernel for this type.
     fn eval(
         op: &dyn Op,
@@ -75,14 +73,6 @@ impl Element for f64 {
     }
 }
 
-/// Memory of one value: floats, class indices or bytes.
-#[derive(Debug, Default)]
-struct Buffer<T> {
-    real: Vec<T>,
-    int: Vec<i32>,
-    bytes: Vec<u8>,
-}
-
 impl<T: Element> Session<T> {
     /// A session with zeroed pages.
     pub fn new(program: Arc<Program>) -> Session<T> {
@@ -94,14 +84,18 @@ impl<T: Element> Session<T> {
             (PageList::BatchStatistics, statistics.zeroed()),
         ]);
         pages.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters.zeroed())));
+        let liveness: Vec<Liveness> = program.graphs.iter().map(Liveness::of).collect();
+        let graphs = program.graphs.iter().zip(&liveness);
+        let places = graphs.map(|(graph, liveness)| Places::of(&program, graph, liveness)).collect();
         Session {
-            liveness: program.graphs.iter().map(Liveness::of).collect(),
+            liveness,
+            places,
             program,
             pages,
-            values: HashMap::new(),
+            reals: vec![],
+            ints: vec![],
             outputs: HashMap::new(),
             residents: HashMap::new(),
-            pool: vec![],
             threads: Threads::default(),
             halted: false,
             poison: false,
@@ -138,143 +132,114 @@ impl<T: Element> Session<T> {
     /// Runs the program's `graph`-th graph. If it has gradients and the program an optimizer, updates the parameters.
     pub fn run(&mut self, graph: usize, inputs: &[(&str, Data<'_, T>)], step: &Step) -> StepReport {
         let program = self.program.clone();
-        let graph_index = graph;
-        let graph = &program.graphs[graph];
-        for index in 0..graph.nodes().len() {
-            if self.liveness[graph_index].needed[index] {
+        let run = Run { index: graph, graph: &program.graphs[graph], inputs, step };
+        self.allocate(graph);
+        for (index, node) in run.graph.nodes().iter().enumerate() {
+            if let (true, NodeKind::Op(op)) = (self.liveness[graph].needed[index], &node.kind) {
                 let began = Instant::now();
-                self.evaluate(graph, index, inputs, step);
+                self.evaluate(&run, index, op.as_ref());
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.node(graph, &graph.nodes()[index], began);
+                    recorder.node(run.graph, node, began);
                 }
-                self.bury(graph_index, index);
             }
         }
         let began = Instant::now();
-        let report = self.finish(&program, graph, step);
+        let report = self.finish(&program, &run);
         if let Some(recorder) = &mut self.recorder {
-            recorder.update(&program, graph, began);
+            recorder.update(&program, run.graph, began);
         }
-        self.pool.extend(self.values.drain().map(|(_, buffer)| buffer));
         report
     }
 
-    fn evaluate(&mut self, graph: &Graph, index: usize, inputs: &[(&str, Data<'_, T>)], step: &Step) {
-        let node = &graph.nodes()[index];
-        match &node.kind {
-            NodeKind::Input => {
-                let data = inputs.iter().find(|(name, _)| *name == node.name).map(|(_, data)| *data);
-                let data = data.unwrap_or_else(|| panic!("no data for the input {}", node.name));
-                let mut buffer = self.take(&node.outputs[0]);
-                match data {
-                    Data::Real(values) => buffer.real.copy_from_slice(values),
-                    Data::Int(values) => buffer.int.copy_from_slice(values),
-                    Data::Bytes(values) => buffer.bytes.copy_from_slice(values),
-                }
-                self.values.insert(Value { node: index, output: 0 }, buffer);
-            }
-            NodeKind::Op(op) => {
-                let mut made: Vec<Buffer<T>> = node.outputs.iter().map(|desc| self.take(desc)).collect();
-                self.call(graph, node, op.as_ref(), &mut made, step);
-                let made = made.into_iter().enumerate();
-                self.values.extend(made.map(|(output, buffer)| (Value { node: index, output }, buffer)));
-            }
-            NodeKind::Parameter(_) | NodeKind::Statistic(_) | NodeKind::Resident => {}
-        }
+    /// Makes the buffers of a graph, the first time that it runs.
+    fn allocate(&mut self, graph: usize) {
+        let places = &self.places[graph];
+        grow(&mut self.reals, &places.reals, T::zero());
+        grow(&mut self.ints, &places.ints, 0);
     }
 
-    fn call(&self, graph: &Graph, node: &Node, op: &dyn Op, made: &mut [Buffer<T>], step: &Step) {
-        let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|value| self.view(graph, *value)).collect();
-        let outputs = node.outputs.iter().zip(made);
-        let mut outputs: Vec<ViewMut<'_, T>> = outputs
-            .map(|(desc, buffer)| ViewMut { desc, real: &mut buffer.real, int: &mut buffer.int })
-            .collect();
-        let context = Context { host: &self.threads, step, name: &node.name };
+    /// Computes one node. The memory of its outputs is taken out of the session meanwhile, so that they can be written
+    /// while the inputs are read; no input lies in it.
+    fn evaluate(&mut self, run: &Run<'_, T>, index: usize, op: &dyn Op) {
+        let node = &run.graph.nodes()[index];
+        let place = |output| self.places[run.index].get(Value { node: index, output });
+        let places: Vec<Place> = (0..node.outputs.len()).filter_map(place).collect();
+        let mut taken: Vec<Taken<T>> = vec![];
+        for place in &places {
+            if taken.iter().all(|taken| taken.memory != place.memory) {
+                taken.push(self.take(place.memory));
+            }
+        }
+        let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|value| self.view(run, *value)).collect();
+        let mut outputs = views(&node.outputs, &places, &mut taken);
+        if self.poison {
+            outputs.iter_mut().for_each(|output| output.real.fill(T::nan()));
+        }
+        let context = Context { host: &self.threads, step: run.step, name: &node.name };
         T::eval(op, &context, &inputs, &mut outputs);
         for output in outputs.iter_mut().filter(|output| output.desc.dtype == DType::F16) {
             T::round_to_half(output.real);
         }
+        taken.into_iter().for_each(|taken| self.give_back(taken));
     }
 
-    fn view<'a>(&'a self, graph: &'a Graph, value: Value) -> View<'a, T> {
-        let desc = graph.desc(value);
-        let list = match graph.nodes()[value.node].kind {
-            NodeKind::Parameter(_) => PageList::Parameters,
-            NodeKind::Statistic(_) => PageList::Statistics,
-            NodeKind::Resident => {
-                let name = &graph.nodes()[value.node].name;
-                let resident = self.residents.get(name);
-                let resident = resident.unwrap_or_else(|| panic!("{name} was not written before a run"));
-                let empty = View { desc, real: &[], int: &[], bytes: &[] };
-                return match resident.data() {
-                    Data::Real(real) => View { real, ..empty },
-                    Data::Int(int) => View { int, ..empty },
-                    Data::Bytes(bytes) => View { bytes, ..empty },
-                };
-            }
-            _ => {
-                let Buffer { real, int, bytes } = &self.values[&value];
-                return View { desc, real, int, bytes };
-            }
+    fn take(&mut self, memory: Memory) -> Taken<T> {
+        let (real, int) = match memory {
+            Memory::Real(buffer) => (std::mem::take(&mut self.reals[buffer]), vec![]),
+            Memory::Int(buffer) => (vec![], std::mem::take(&mut self.ints[buffer])),
+            Memory::Page(list, page) => (std::mem::take(&mut self.list_mut(list)[page]), vec![]),
         };
-        let span = self.program.pages.span(graph, value);
-        View {
-            desc,
-            real: &self.pages[&list][span.page][span.offset..span.offset + span.len],
-            int: &[],
-            bytes: &[],
+        Taken { memory, real, int }
+    }
+
+    fn give_back(&mut self, Taken { memory, real, int }: Taken<T>) {
+        match memory {
+            Memory::Real(buffer) => self.reals[buffer] = real,
+            Memory::Int(buffer) => self.ints[buffer] = int,
+            Memory::Page(list, page) => self.list_mut(list)[page] = real,
         }
     }
 
-    fn bury(&mut self, graph: usize, index: usize) {
-        for value in &self.liveness[graph].dies_after[index] {
-            self.pool.extend(self.values.remove(value));
+    fn view<'a>(&'a self, run: &Run<'a, T>, value: Value) -> View<'a, T> {
+        let (node, desc) = (&run.graph.nodes()[value.node], run.graph.desc(value));
+        let view = View { desc, real: &[], int: &[], bytes: &[] };
+        let Some(Place { memory, offset, len }) = self.places[run.index].get(value) else {
+            let resident = self.residents.get(&node.name).map(Resident::data);
+            let given = run.inputs.iter().find(|(name, _)| *name == node.name).map(|(_, data)| *data);
+            let data = if matches!(node.kind, NodeKind::Resident) { resident } else { given };
+            return match data.unwrap_or_else(|| panic!("{} was not given before a run", node.label())) {
+                Data::Real(real) => View { real, ..view },
+                Data::Int(int) => View { int, ..view },
+                Data::Bytes(bytes) => View { bytes, ..view },
+            };
+        };
+        match memory {
+            Memory::Real(buffer) => View { real: &self.reals[buffer][offset..offset + len], ..view },
+            Memory::Int(buffer) => View { int: &self.ints[buffer][offset..offset + len], ..view },
+            Memory::Page(list, page) => View { real: &self.pages(list)[page][offset..offset + len], ..view },
         }
     }
 
-    /// Memory for one value: the smallest pooled buffer that is large enough.
-    fn take(&mut self, desc: &TensorDesc) -> Buffer<T> {
-        let count = desc.numel();
-        let fitting = self.pool.iter().enumerate().filter(|(_, buffer)| match desc.dtype {
-            DType::F32 | DType::F16 => buffer.real.capacity() >= count,
-            DType::I32 => buffer.int.capacity() >= count,
-            DType::U8 => buffer.bytes.capacity() >= count,
-        });
-        let best = fitting.min_by_key(|(_, buffer)| buffer.real.capacity()).map(|(index, _)| index);
-        let mut buffer = best.map(|index| self.pool.swap_remove(index)).unwrap_or_default();
-        match desc.dtype {
-            DType::F32 | DType::F16 => {
-                buffer.real.resize(count, T::zero());
-                buffer.int.clear();
-                buffer.bytes.clear();
-            }
-            DType::I32 => {
-                buffer.int.resize(count, 0);
-                buffer.real.clear();
-                buffer.bytes.clear();
-            }
-            DType::U8 => {
-                buffer.bytes.resize(count, 0);
-                buffer.real.clear();
-                buffer.int.clear();
-            }
-        }
-        if self.poison {
-            buffer.real.fill(T::nan());
-        }
-        buffer
+    /// All pages of a list.
+    pub(super) fn list_mut(&mut self, list: PageList) -> &mut Vec<Vec<T>> {
+        self.pages.get_mut(&list).expect("a session has all lists of its program")
     }
 
-    fn finish(&mut self, program: &Program, graph: &Graph, step: &Step) -> StepReport {
-        self.outputs.clear();
+    fn finish(&mut self, program: &Program, run: &Run<'_, T>) -> StepReport {
+        let (graph, step) = (run.graph, run.step);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.retain(|name, _| graph.outputs().contains_key(name));
         for (name, value) in graph.outputs() {
-            self.outputs.insert(name.clone(), self.view(graph, *value).real.to_vec());
+            let output = outputs.entry(name.clone()).or_default();
+            output.clear();
+            output.extend_from_slice(self.view(run, *value).real);
         }
-        for (parameter, gradient) in graph.gradients() {
-            self.keep(graph, *parameter, *gradient, PageList::Gradients);
-        }
-        for update in graph.statistic_updates() {
-            self.keep(graph, update.running, update.batch, PageList::BatchStatistics);
+        self.outputs = outputs;
+        for copy in 0..self.places[run.index].copies.len() {
+            let (value, list, Span { page, offset, len }) = self.places[run.index].copies[copy];
+            let mut target = std::mem::take(&mut self.list_mut(list)[page]);
+            target[offset..offset + len].copy_from_slice(self.view(run, value).real);
+            self.list_mut(list)[page] = target;
         }
         let scalar = |name: &str| self.outputs.get(name).map_or(0.0, |values| values[0].f64() as f32);
         let mut report = StepReport {
@@ -296,89 +261,50 @@ impl<T: Element> Session<T> {
         }
         report
     }
-
-    fn keep(&mut self, graph: &Graph, stored: Value, value: Value, list: PageList) {
-        let span = self.program.pages.span(graph, stored);
-        let mut page = std::mem::take(&mut self.pages.get_mut(&list).expect("all lists exist")[span.page]);
-        page[span.offset..span.offset + span.len].copy_from_slice(self.view(graph, value).real);
-        self.pages.get_mut(&list).expect("all lists exist")[span.page] = page;
-    }
-
-    /// The norm over all gradients, in blocks of fixed size, so that it does not depend on the number of threads.
-    fn gradient_norm(&self) -> T {
-        let pages = self.pages(PageList::Gradients);
-        let square = |values: &[T]| values.iter().map(|x| *x * *x).sum::<T>();
-        let sums: Vec<T> =
-            pages.iter().flat_map(|page| page.par_chunks(4096).map(square).collect::<Vec<T>>()).collect();
-        sums.into_iter().sum::<T>().sqrt()
-    }
-
-    fn update_parameters(&mut self, program: &Program, norm: T, step: &Step) {
-        let Some(optimizer) = &program.optimizer else { return };
-        let clip_norm = T::of(f64::from(step.clip_norm));
-        let clip = clip_norm / (norm + T::of(1e-6));
-        let clip = if step.clip_norm.is_finite() && clip < T::one() { clip } else { T::one() };
-        let mut parameters =
-            std::mem::take(self.pages.get_mut(&PageList::Parameters).expect("all lists exist"));
-        let mut slots: Vec<Vec<Vec<T>>> = (0..program.slots().len())
-            .map(|slot| self.pages.remove(&PageList::Slot(slot)).unwrap_or_default())
-            .collect();
-        let gradients = &self.pages[&PageList::Gradients];
-        let tensors = program.pages.parameters.tensors().iter().zip(&optimizer.groups);
-        for ((_, _, span), &group) in tensors {
-            let range = span.offset..span.offset + span.len;
-            let slots = slots.iter_mut().map(|pages| &mut pages[span.page][range.clone()]).collect();
-            let update = |page: UpdatePage<'_, T>| T::update(optimizer.update.as_ref(), page);
-            let pieces = Pieces { gradients: &gradients[span.page][range.clone()], group, clip, step };
-            pieces.for_each(&mut parameters[span.page][range.clone()], slots, &update);
-        }
-        for (slot, pages) in slots.into_iter().enumerate() {
-            self.pages.insert(PageList::Slot(slot), pages);
-        }
-        self.pages.insert(PageList::Parameters, parameters);
-    }
-
-    fn update_statistics(&mut self, program: &Program, graph: &Graph) {
-        let batch = std::mem::take(self.pages.get_mut(&PageList::BatchStatistics).expect("all lists exist"));
-        let running = self.pages_mut(PageList::Statistics);
-        for update in graph.statistic_updates() {
-            let span = program.pages.span(graph, update.running);
-            let momentum = T::of(f64::from(update.momentum));
-            let range = span.offset..span.offset + span.len;
-            let pairs = running[span.page][range.clone()].iter_mut().zip(&batch[span.page][range]);
-            pairs.for_each(|(running, batch)| *running += momentum * (*batch - *running));
-        }
-        self.pages.insert(PageList::BatchStatistics, batch);
-    }
 }
 
-/// One parameter's update, cut into pieces for the threads.
-struct Pieces<'a, T> {
-    gradients: &'a [T],
-    group: ParameterGroup,
-    clip: T,
+/// One run of a graph.
+struct Run<'a, T> {
+    index: usize,
+    graph: &'a Graph,
+    inputs: &'a [(&'a str, Data<'a, T>)],
     step: &'a Step,
 }
 
-impl<T: Element> Pieces<'_, T> {
-    fn for_each(
-        &self,
-        parameters: &mut [T],
-        slots: Vec<&mut [T]>,
-        update: &(dyn Fn(UpdatePage<'_, T>) + Sync),
-    ) {
-        const PIECE: usize = 65_536;
-        if parameters.len() <= PIECE {
-            let Pieces { gradients, group, clip, step } = *self;
-            return update(UpdatePage { parameters, gradients, slots, group, clip, step });
+/// Memory of the session that a node writes.
+struct Taken<T> {
+    memory: Memory,
+    real: Vec<T>,
+    int: Vec<i32>,
+}
+
+fn grow<E: Copy>(buffers: &mut Vec<Vec<E>>, lens: &[usize], zero: E) {
+    buffers.resize_with(buffers.len().max(lens.len()), Vec::new);
+    for (buffer, len) in buffers.iter_mut().zip(lens) {
+        if buffer.len() < *len {
+            *buffer = vec![zero; *len];
         }
-        let middle = (parameters.len() / 2).next_multiple_of(64);
-        let (left, right) = parameters.split_at_mut(middle);
-        let (left_slots, right_slots) = slots.into_iter().map(|slot| slot.split_at_mut(middle)).unzip();
-        let (left_gradients, right_gradients) = self.gradients.split_at(middle);
-        rayon::join(
-            || Pieces { gradients: left_gradients, ..*self }.for_each(left, left_slots, update),
-            || Pieces { gradients: right_gradients, ..*self }.for_each(right, right_slots, update),
-        );
     }
+}
+
+/// The outputs of a node in the memory that was taken for them.
+fn views<'a, T>(descs: &'a [TensorDesc], places: &[Place], taken: &'a mut [Taken<T>]) -> Vec<ViewMut<'a, T>> {
+    let mut views: Vec<ViewMut<'a, T>> =
+        descs.iter().map(|desc| ViewMut { desc, real: &mut [], int: &mut [] }).collect();
+    for Taken { memory, real, int } in taken {
+        let mut inside: Vec<usize> = (0..places.len()).filter(|i| places[*i].memory == *memory).collect();
+        inside.sort_by_key(|i| places[*i].offset);
+        if let (Memory::Int(_), [output]) = (*memory, &inside[..]) {
+            views[*output].int = &mut int[..places[*output].len];
+            continue;
+        }
+        let (mut rest, mut begin) = (&mut real[..], 0);
+        for output in inside {
+            let Place { offset, len, .. } = places[output];
+            let (view, after) = rest.split_at_mut(offset - begin).1.split_at_mut(len);
+            views[output].real = view;
+            (rest, begin) = (after, offset + len);
+        }
+    }
+    views
 }

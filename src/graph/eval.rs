@@ -112,26 +112,37 @@ pub struct Context<'a, T> {
     pub name: &'a str,
 }
 
-/// `c = a b` or `c += a b` on strided matrices; strides are (row, column) in elements.
+/// Columns of `b` that lie side by side in a [`Gemm`].
+pub const PANEL: usize = 32;
+
+/// A product of matrices, or a sum of products: `c = sum over runs of a b`, or `c +=` the same. Strides and places are in
+/// elements.
+///
+/// Run `[i, j]` multiplies the `a` that begins at element `i` with the `b` that begins at element `j`; all have the same
+/// sizes and strides. The columns of `b` lie in panels of [`PANEL`], those of a panel side by side: a row-major matrix is
+/// one whose panels are `PANEL` apart. Terms are added in their order, so an element of `c` does not depend on what else
+/// is computed in the call.
 pub struct Gemm<'a, T> {
     /// Rows of `a` and `c`.
     pub m: usize,
     /// Columns of `b` and `c`.
     pub n: usize,
-    /// Columns of `a`, rows of `b`.
+    /// Columns of `a` and rows of `b`, in each run.
     pub k: usize,
-    /// Left factor.
+    /// Where `a` and `b` begin in each run.
+    pub runs: &'a [[usize; 2]],
+    /// Left factors.
     pub a: &'a [T],
-    /// Its strides.
+    /// Their strides: rows, columns.
     pub a_strides: [usize; 2],
-    /// Right factor.
+    /// Right factors.
     pub b: &'a [T],
-    /// Its strides.
+    /// Their strides: rows, panels.
     pub b_strides: [usize; 2],
-    /// The product.
+    /// The sum of products, row-major.
     pub c: &'a mut [T],
-    /// Its strides.
-    pub c_strides: [usize; 2],
+    /// From one row of `c` to the next.
+    pub c_row: usize,
     /// Whether to add to what is in `c`.
     pub accumulate: bool,
 }
@@ -143,9 +154,12 @@ pub type ChunkPairFn<'f, T> = &'f (dyn Fn(usize, &mut [T], &mut [T]) + Sync);
 
 /// Threads and matrix products, supplied by the CPU executor: operators themselves use no threads.
 ///
-/// Chunk sizes follow from shapes only, so results do not depend on the number of threads.
+/// Chunk sizes follow from shapes only where results depend on them, so results do not depend on the number of threads.
 pub trait Host<T>: Sync {
-    /// One matrix product on the calling thread.
+    /// How many threads there are, for cutting work whose results do not depend on the cut.
+    fn threads(&self) -> usize;
+
+    /// One sum of matrix products on the calling thread.
     fn gemm(&self, gemm: Gemm<'_, T>);
 
     /// Calls `work` with each chunk of `chunk` elements (the last may be shorter), in parallel.

@@ -24,7 +24,7 @@ pub use backward::{Backward, reverse_walk};
 pub use capabilities::{Capabilities, Tier};
 pub use cooperative::Cooperative;
 pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Scalar, Slot, Variant};
-pub use eval::{Context, Gemm, Host, Real, View, ViewMut};
+pub use eval::{Context, Gemm, Host, PANEL, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
 pub use rewrite::Replacement;

@@ -5,10 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::cast::cast;
+use super::shared::convolution::Dims;
 use super::shared::partials::lower_grad_bias;
 use super::shared::product::{half_when_by_four, same_floats};
+use super::shared::weight_sums::grad_weight;
 use super::shared::{convolution_grouped, convolution_host, convolution_lower};
-use super::shared::im2col::Dims;
 use super::shared::matrix::sum_rows;
 use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
@@ -316,7 +317,7 @@ impl ConvolutionGrad {
         let dims = self.dims(&[inputs[0].shape(), inputs[1].shape()]);
         match self.pass {
             Pass::Input => convolution_host::grad_input(&dims, host, grad, inputs[1].real, output),
-            _ => convolution_host::grad_weight(&dims, host, grad, inputs[1].real, output),
+            _ => grad_weight(&dims, host, grad, inputs[1].real, output),
         }
     }
 }

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::pool::{Pool, Tap};
+use super::shared::simd::vectorised;
+use super::shared::unary::CHUNK;
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -132,14 +134,17 @@ impl MaxPool2d {
         let dims = self.pool().dims(inputs[0].shape());
         let input = inputs[0].real;
         let [output, taps] = outputs else { unreachable!("the shape rule gives two outputs") };
-        let (first, second) = ((&mut *output.real, dims.row()), (&mut *taps.real, dims.row()));
-        context.host.for_each_chunk_pair(first, second, &|row, output, taps| {
-            let image = &input[row / dims.p * dims.image()..][..dims.image()];
+        let rows = (CHUNK / dims.row()).max(1);
+        let chunk = rows * dims.row();
+        let (first, second) = ((&mut *output.real, chunk), (&mut *taps.real, chunk));
+        context.host.for_each_chunk_pair(first, second, &|i, output, taps| {
             let (inside, mut border) = (dims.whole_window(), vec![]);
             let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
-            for (q, (output, winners)) in pixels.enumerate() {
+            for (at, (output, winners)) in pixels.enumerate() {
+                let (row, q) = (i * rows + at / dims.q, at % dims.q);
+                let image = &input[row / dims.p * dims.image()..][..dims.image()];
                 let (taps, first) = dims.taps([row % dims.p, q], &inside, &mut border);
-                forward_pixel(&image[first..], taps, output, winners);
+                vectorised(|| forward_pixel(&image[first..], taps, output, winners));
             }
         });
     }
@@ -149,6 +154,7 @@ impl MaxPool2d {
 const LANES: usize = 8;
 
 /// One output pixel: the largest value and its tap, for all channels.
+#[inline(always)]
 fn forward_pixel<T: Real>(image: &[T], taps: &[Tap<T>], output: &mut [T], winners: &mut [T]) {
     let (blocks, rest) = output.as_chunks_mut::<LANES>();
     let (winner_blocks, winner_rest) = winners.as_chunks_mut::<LANES>();
@@ -162,6 +168,7 @@ fn forward_pixel<T: Real>(image: &[T], taps: &[Tap<T>], output: &mut [T], winner
 }
 
 /// The largest values of `N` channels and their taps.
+#[inline(always)]
 fn largest<T: Real, const N: usize>(image: &[T], taps: &[Tap<T>], channel: usize) -> ([T; N], [T; N]) {
     let Some((first, others)) = taps.split_first() else {
         return ([T::neg_infinity(); N], [-T::one(); N]);
@@ -227,13 +234,14 @@ impl MaxPool2dGrad {
                 let (taps, first) = dims.taps([at / dims.q, at % dims.q], &inside, &mut border);
                 let from = (n * dims.p * dims.q + at) * dims.c;
                 let (grad, winners) = (&grad[from..][..dims.c], &winners[from..][..dims.c]);
-                backward_pixel(grad, winners, taps, &mut image[first..]);
+                vectorised(|| backward_pixel(grad, winners, taps, &mut image[first..]));
             }
         });
     }
 }
 
 /// Adds the gradient of one output pixel to the pixels that have won it, for all channels.
+#[inline(always)]
 fn backward_pixel<T: Real>(grad: &[T], winners: &[T], taps: &[Tap<T>], image: &mut [T]) {
     let (blocks, rest) = grad.as_chunks::<LANES>();
     let (winner_blocks, winner_rest) = winners.as_chunks::<LANES>();
@@ -247,6 +255,7 @@ fn backward_pixel<T: Real>(grad: &[T], winners: &[T], taps: &[Tap<T>], image: &m
 }
 
 /// Adds the gradient of `N` channels to the pixels that have won them.
+#[inline(always)]
 fn give<T: Real, const N: usize>(grad: [T; N], winners: [T; N], taps: &[Tap<T>], image: &mut [T]) {
     for tap in taps {
         let pixel: &mut [T; N] =

@@ -5,15 +5,15 @@ pub const BINDING_UNIT: u64 = 16;
 
 /// Hands out reusable buffers; each holds one value at a time, so that no dispatch ever reads and writes one buffer.
 #[derive(Debug, Default)]
-pub(super) struct Colours {
+pub(crate) struct Colours {
     /// Bytes of each buffer: the largest value it ever held.
-    pub(super) sizes: Vec<u64>,
+    pub(crate) sizes: Vec<u64>,
     free: Vec<usize>,
 }
 
 impl Colours {
     /// The smallest free buffer that is large enough; else the largest free one, grown; else a new one.
-    pub(super) fn take(&mut self, bytes: u64) -> usize {
+    pub(crate) fn take(&mut self, bytes: u64) -> usize {
         let bytes = bytes.next_multiple_of(BINDING_UNIT);
         let fits =
             self.free.iter().copied().filter(|&c| self.sizes[c] >= bytes).min_by_key(|&c| self.sizes[c]);
@@ -28,7 +28,7 @@ impl Colours {
     }
 
     /// Gives a buffer back once its value is dead.
-    pub(super) fn release(&mut self, colour: usize) {
+    pub(crate) fn release(&mut self, colour: usize) {
         debug_assert!(!self.free.contains(&colour), "buffer {colour} was released twice");
         self.free.push(colour);
     }

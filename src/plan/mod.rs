@@ -18,6 +18,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 pub use colour::BINDING_UNIT;
+pub(crate) use colour::Colours;
 pub use liveness::Liveness;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;

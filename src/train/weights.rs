@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::files;
@@ -17,19 +18,18 @@ pub type Tensors = IndexMap<String, HostTensor>;
 
 /// The initial parameters and running statistics of a graph, drawn by the seed; in PyTorch's order.
 pub fn initial(graph: &Graph, seed: u64) -> Tensors {
-    let mut tensors = Tensors::new();
-    for node in graph.nodes() {
-        let shape = &node.outputs.first().map(|desc| desc.shape.clone()).unwrap_or_default();
+    let drawn = graph.nodes().par_iter().filter_map(|node| {
+        let shape = node.outputs.first().map(|desc| desc.shape.clone()).unwrap_or_default();
         let data = match node.kind {
             NodeKind::Parameter(init) => {
-                init.sample(shape, &mut CounterRng::new(seed, Purpose::Init, &node.name, 0))
+                init.sample(&shape, &mut CounterRng::new(seed, Purpose::Init, &node.name, 0))
             }
             NodeKind::Statistic(start) => vec![start; shape.numel()],
-            _ => continue,
+            _ => return None,
         };
-        tensors.insert(node.name.clone(), HostTensor::new(shape.clone(), data));
-    }
-    tensors
+        Some((node.name.clone(), HostTensor::new(shape, data)))
+    });
+    drawn.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// Pages filled from named tensors; what is not named stays zero.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::Place;
 use crate::files::write_tiny;
+use crate::{Place, Ran};
 
 #[test]
 fn devices_end_with_the_cpu() {
@@ -19,6 +19,22 @@ fn devices_end_with_the_cpu() {
     let shown = place.ok("devices").out;
     assert!(rows.iter().all(|row| shown.contains(row["name"].as_str().unwrap())), "{shown}");
     assert!(shown.contains("--device auto takes "), "{shown}");
+}
+
+#[test]
+fn the_cpu_never_asks_for_an_adapter() {
+    let place = Place::new();
+    // Vulkan's loader writes a line per layer it finds, once something asks it for an instance.
+    let said = |line: &str| {
+        let ran = Ran::of(place.command(line).env("VK_LOADER_DEBUG", "all").output());
+        assert_eq!(ran.code, Some(0), "wgrad {line}: {ran:?}");
+        ran.err.lines().filter(|line| line.starts_with("LAYER:") || line.starts_with("INFO:")).count()
+    };
+    assert_eq!(said("bench --model seed-cnn --batch-size 4 --steps 2 --device cpu"), 0);
+    assert_eq!(said("train --data digits --epochs 1 --device cpu --out run"), 0);
+    // Where there is a loader, the test can see it.
+    let has_loader = place.ok("devices --json").json().as_array().is_some_and(|found| found.len() > 1);
+    assert!(!has_loader || cfg!(not(target_os = "linux")) || said("devices") > 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What `add` and `mul` have in common: broadcasting as in PyTorch. Each names its function in Rust and in WGSL
 //! (`combine`); bindings and the entry point are in `shaders/shared/binary.wgsl`.
 
+use super::simd::vectorised;
 use super::unary::CHUNK;
 use crate::cpu_kernel;
 use crate::error::Result;
@@ -78,8 +79,11 @@ impl<C: Combine> Binary<C> {
         let (a, b) = (inputs[0].real, inputs[1].real);
         if inputs[0].shape() == inputs[1].shape() {
             return context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
-                let pairs = a[chunk * CHUNK..].iter().zip(&b[chunk * CHUNK..]);
-                output.iter_mut().zip(pairs).for_each(|(y, (a, b))| *y = self.0.combine(*a, *b));
+                let (a, b) = (&a[chunk * CHUNK..], &b[chunk * CHUNK..]);
+                vectorised(|| {
+                    let pairs = output.iter_mut().zip(a.iter().zip(b));
+                    pairs.for_each(|(y, (a, b))| *y = self.0.combine(*a, *b));
+                });
             });
         }
         let extents = physical_extents(&shape);

@@ -1,8 +1,8 @@
 //! GPU dispatches of `conv2d` with groups of few channels: direct kernels (`shaders/shared/conv2d_grouped.wgsl`).
 
+use super::convolution::Dims;
 use super::epilogue::Epilogue;
 use super::gemm_tile::loads;
-use super::im2col::Dims;
 use super::partials::{Partials, without_tile};
 use crate::graph::{DispatchBuilder, Lower, Slot};
 use crate::tensor::DType;
@@ -13,12 +13,12 @@ impl Dims {
         /// Half of the smallest tile's columns would be padding.
         const LEAST: usize = 16;
         let worth = |count: usize| count >= LEAST && count.is_multiple_of(4);
-        self.groups > 1 && !(worth(self.channels()) && worth(self.filters()))
+        self.groups > 1 && !(worth(self.depth()) && worth(self.filters()))
     }
 
     /// Whether each group is one channel with one filter, and channels come by fours.
     fn by_four(&self) -> bool {
-        self.channels() == 1 && self.filters() == 1 && self.c.is_multiple_of(4)
+        self.depth() == 1 && self.filters() == 1 && self.c.is_multiple_of(4)
     }
 }
 

@@ -1,9 +1,9 @@
 //! GPU dispatches of `conv2d`: implicit products of matrices (`shaders/conv2d.wgsl`). Letters as in `conv2d`.
 
+use super::convolution::Dims;
 use super::cooperative;
 use super::epilogue::Epilogue;
 use super::gemm_tile::{Problem, loads, middling, slabs};
-use super::im2col::Dims;
 use super::partials::Partials;
 use crate::graph::{DispatchBuilder, Lower, Slot};
 use crate::tensor::DType;
@@ -16,7 +16,7 @@ pub(crate) fn forward(lower: &mut Lower<'_>, dims: &Dims, epilogue: Option<Epilo
     }
     let (dtype, result) = (lower.inputs[0].dtype, lower.outputs[0].dtype);
     let sizes = [dims.n * dims.p * dims.q, dims.filters(), dims.taps()];
-    let vectors = [dims.channels().is_multiple_of(4); 2];
+    let vectors = [dims.depth().is_multiple_of(4); 2];
     let problem = dims.problem("conv2d.forward", dtype, sizes, dims.groups);
     let tile = problem.choose(lower);
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
@@ -47,8 +47,8 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
     // The first phase has the most pixels.
     let pixels = dims.n * dims.h.div_ceil(stride.h) * dims.w.div_ceil(stride.w);
     let terms = (dims.window.kernel.h * dims.window.kernel.w).div_ceil(phases) * dims.filters();
-    let sizes = [pixels, dims.channels(), terms];
-    let vectors = [dims.filters(), dims.channels()].map(|count| count.is_multiple_of(4));
+    let sizes = [pixels, dims.depth(), terms];
+    let vectors = [dims.filters(), dims.depth()].map(|count| count.is_multiple_of(4));
     let problem = dims.problem("conv2d.grad_input", dtype, sizes, dims.groups * phases);
     let tile = problem.choose(lower);
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
@@ -65,7 +65,7 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
         .constant("BOUNDED", dims.padded() || !dims.pointwise())
         .constant("SLAB_LANES", 1u32)
         .snippet(loads(dtype, vectors[0] && vectors[1]))
-        .stores(result, !dims.channels().is_multiple_of(4));
+        .stores(result, !dims.depth().is_multiple_of(4));
     let dispatch = Epilogue::constants(None, dispatch);
     tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * dims.groups * phases);
 }
@@ -77,7 +77,7 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
     }
     let dtype = lower.inputs[0].dtype;
     let sizes = [dims.filters(), dims.taps(), dims.n * dims.p * dims.q];
-    let vectors = [dims.filters(), dims.channels()].map(|count| count.is_multiple_of(4));
+    let vectors = [dims.filters(), dims.depth()].map(|count| count.is_multiple_of(4));
     let (slabs, slab_len) = slabs(sizes[2], middling(sizes[0], sizes[1]) * dims.groups);
     let batch = dims.groups * slabs;
     let tile = dims.problem("conv2d.grad_weight", dtype, sizes, batch).choose(lower);

@@ -1,5 +1,6 @@
 //! Sums over the columns of a matrix, which is how an image batch lies in memory: rows N H W, columns C.
 
+use super::simd::vectorised;
 use super::unary::CHUNK;
 use crate::graph::{Host, Real};
 
@@ -157,20 +158,36 @@ fn lane_statistics<T: Real, const L: usize>(
 /// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
 pub(crate) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, out: &mut [T]) {
     const BLOCK: usize = 128;
+    /// Columns that keep vectors busy; narrower rows are joined.
+    const WIDE: usize = 64;
     if data.len() <= BLOCK * columns {
-        out.fill(T::zero());
-        for row in data.chunks_exact(columns) {
-            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
-        }
-        return;
+        return host.for_each_chunk(out, CHUNK, &|chunk, out| {
+            out.fill(T::zero());
+            add_rows(data, columns, chunk * CHUNK, out);
+        });
     }
-    let blocks = data.len().div_ceil(BLOCK * columns);
-    let mut partials = vec![T::zero(); blocks * columns];
-    host.for_each_chunk(&mut partials, columns, &|block, partial| {
-        let last = ((block + 1) * BLOCK * columns).min(data.len());
-        for row in data[block * BLOCK * columns..last].chunks_exact(columns) {
-            partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+    let joined = (WIDE / columns).max(1) * columns;
+    let (wide, rest) = data.split_at(data.len() / joined * joined);
+    let blocks = wide.len().div_ceil(BLOCK * joined);
+    host.with_scratch((blocks + 1) * joined, &mut |sums| {
+        let (total, partials) = sums.split_at_mut(joined);
+        host.for_each_chunk(partials, joined, &|block, partial| {
+            let last = ((block + 1) * BLOCK * joined).min(wide.len());
+            partial.fill(T::zero());
+            add_rows(&wide[block * BLOCK * joined..last], joined, 0, partial);
+        });
+        sum_rows(host, partials, joined, total);
+        out.fill(T::zero());
+        add_rows(total, columns, 0, out);
+        add_rows(rest, columns, 0, out);
+    });
+}
+
+/// Adds rows to `out`, from one of their columns on.
+fn add_rows<T: Real>(data: &[T], columns: usize, first: usize, out: &mut [T]) {
+    vectorised(|| {
+        for row in data.chunks_exact(columns) {
+            out.iter_mut().zip(&row[first..]).for_each(|(sum, value)| *sum += *value);
         }
     });
-    sum_rows(host, &partials, columns, out);
 }

@@ -5,8 +5,9 @@ use super::cooperative;
 use super::epilogue::Epilogue;
 use super::gemm_tile::{Problem, loads, middling, slabs};
 use super::matrix::sum_rows;
+use super::panels::Columns;
 use super::partials::Partials;
-use crate::graph::{Gemm, Host, Lower, Real, Slot, TensorDesc};
+use crate::graph::{Gemm, Host, Lower, PANEL, Real, Slot, TensorDesc};
 use crate::tensor::{DType, Shape};
 
 /// `c[i, j] = sum over k of a[i, k] b[k, j]`, with `c` row-major and the factors strided.
@@ -88,39 +89,74 @@ impl Product {
         }
     }
 
-    /// `c = a b` on the host: rows in parallel, or slabs of a long sum if there are few rows.
+    /// `c = a b` on the host: rows in parallel, or slabs of a long sum if there are few rows and columns.
     pub(crate) fn eval<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: &[T], c: &mut [T]) {
-        /// Multiply-adds below which another thread does not pay.
-        const WORK: usize = 1 << 19;
-        /// Rows below which a product is busy with packing `b`: on one thread 64 x 3136 by 3136 x 128 took 4.2 ms in
-        /// chunks of 4 rows and 1.4 ms in slabs of the sum.
-        const ROWS: usize = 32;
-        /// Terms below which a slab of a sum is busy with its results.
-        const DEPTH: usize = 256;
+        /// Rows that pay for packing a row-major factor, whose rows are far apart in memory.
+        const ROWS: usize = 256;
         let Product { m, n, k, .. } = *self;
-        let rows = m.div_ceil(16).max(ROWS).max(WORK.div_ceil(n * k)).next_multiple_of(4);
-        let slabs = (m * n * k / WORK).min(k / DEPTH).min(16);
-        if m.div_ceil(rows) < 8 && slabs > 1 {
+        let columns = Columns { count: n, stride: self.b[1], rows: k, row_stride: self.b[0] };
+        if self.b[1] == 1 && m < ROWS {
+            return self.eval_panels(host, a, (b, [self.b[0], PANEL]), c);
+        }
+        host.with_scratch(columns.packed(1), &mut |packed| {
+            columns.pack(host, b, &[0], packed);
+            let slabs = self.slabs();
+            if slabs == 1 {
+                return self.eval_panels(host, a, (packed, [PANEL, k * PANEL]), c);
+            }
             let depth = k.div_ceil(slabs);
-            let slabs = k.div_ceil(depth);
-            return host.with_scratch(slabs * m * n, &mut |partials| {
+            host.with_scratch(k.div_ceil(depth) * m * n, &mut |partials| {
                 host.for_each_chunk(partials, m * n, &|slab, partial| {
                     let first = slab * depth;
                     let part = Product { k: depth.min(k - first), ..*self };
-                    part.gemm(host, &a[first * self.a[1]..], &b[first * self.b[0]..], partial);
+                    let b = &packed[first * PANEL..];
+                    part.rows(host, &a[first * self.a[1]..], (b, [PANEL, k * PANEL]), partial);
                 });
                 sum_rows(host, partials, m * n, c);
             });
-        }
-        host.for_each_chunk(c, rows * n, &|chunk, c| {
-            let part = Product { m: c.len() / n, ..*self };
-            part.gemm(host, &a[chunk * rows * self.a[0]..], b, c);
         });
     }
 
-    fn gemm<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: &[T], c: &mut [T]) {
-        let Product { m, n, k, a: a_strides, b: b_strides } = *self;
-        host.gemm(Gemm { m, n, k, a, a_strides, b, b_strides, c, c_strides: [n, 1], accumulate: false });
+    /// Into how many parts the sums of few elements are cut, by shape only.
+    fn slabs(&self) -> usize {
+        /// Elements that keep several threads busy by themselves.
+        const ELEMENTS: usize = 2048;
+        /// Terms below which a slab is busy with its results.
+        const DEPTH: usize = 1024;
+        if self.m * self.n > ELEMENTS { 1 } else { (self.k / DEPTH).clamp(1, 16) }
+    }
+
+    fn eval_panels<T: Real>(&self, host: &dyn Host<T>, a: &[T], b: (&[T], [usize; 2]), c: &mut [T]) {
+        /// Multiply-adds below which another thread does not pay.
+        const WORK: usize = 1 << 20;
+        let Product { m, n, k, .. } = *self;
+        let pieces = (m * n * k / WORK).clamp(1, 4 * host.threads());
+        let rows = m.div_ceil(pieces);
+        host.for_each_chunk(c, rows * n, &|chunk, c| {
+            let part = Product { m: c.len() / n, ..*self };
+            part.rows(host, &a[chunk * rows * self.a[0]..], b, c);
+        });
+    }
+
+    /// The product on one thread, some terms at a time: sums of parts keep more digits.
+    fn rows<T: Real>(&self, host: &dyn Host<T>, a: &[T], (b, b_strides): (&[T], [usize; 2]), c: &mut [T]) {
+        const TERMS: usize = 1024;
+        let Product { m, n, k, .. } = *self;
+        for first in (0..k).step_by(TERMS) {
+            host.gemm(Gemm {
+                m,
+                n,
+                k: TERMS.min(k - first),
+                runs: &[[first * self.a[1], first * b_strides[0]]],
+                a,
+                a_strides: self.a,
+                b,
+                b_strides,
+                c,
+                c_row: n,
+                accumulate: first > 0,
+            });
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, 
 use super::super::fill::Fill;
 use super::super::mul::Mul;
 use super::super::{Draw, Sample};
+use super::simd::vectorised;
 
 /// Elements of a parallel piece of elementwise work.
 pub(crate) const CHUNK: usize = 16_384;
@@ -80,7 +81,7 @@ impl<A: Activation> Unary<A> {
         let input = inputs[0].real;
         context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
             let input = &input[chunk * CHUNK..];
-            output.iter_mut().zip(input).for_each(|(y, x)| *y = self.0.value(*x));
+            vectorised(|| output.iter_mut().zip(input).for_each(|(y, x)| *y = self.0.value(*x)));
         });
     }
 }
@@ -129,13 +130,16 @@ impl<A: Activation> UnaryGrad<A> {
         let (grad, input) = (inputs[0].real, inputs[1].real);
         let more = inputs.get(2).map(|more| more.real);
         context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
-            let pairs = grad[chunk * CHUNK..].iter().zip(&input[chunk * CHUNK..]);
-            if let Some(more) = more {
-                let terms = pairs.zip(&more[chunk * CHUNK..]);
-                let sum = |((dy, x), more): ((&T, &T), &T)| (*dy + *more) * self.0.derivative(*x);
-                return output.iter_mut().zip(terms).for_each(|(dx, terms)| *dx = sum(terms));
-            }
-            output.iter_mut().zip(pairs).for_each(|(dx, (dy, x))| *dx = *dy * self.0.derivative(*x));
+            let (grad, input) = (&grad[chunk * CHUNK..], &input[chunk * CHUNK..]);
+            let more = more.map(|more| &more[chunk * CHUNK..]);
+            vectorised(|| {
+                let pairs = grad.iter().zip(input);
+                if let Some(more) = more {
+                    let sum = |((dy, x), more): ((&T, &T), &T)| (*dy + *more) * self.0.derivative(*x);
+                    return output.iter_mut().zip(pairs.zip(more)).for_each(|(dx, terms)| *dx = sum(terms));
+                }
+                output.iter_mut().zip(pairs).for_each(|(dx, (dy, x))| *dx = *dy * self.0.derivative(*x));
+            });
         });
     }
 }

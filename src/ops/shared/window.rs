@@ -90,6 +90,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// The window of a 1x1 convolution: each pixel by itself.
+    pub fn pixel_by_pixel() -> Window {
+        let (one, zero) = (Pair::one(), Pair::zero());
+        Window { kernel: one, stride: one, padding: zero, padding_end: zero, dilation: one }
+    }
+
     /// The output's height and width, P and Q, or why there is none.
     pub fn output(&self, h: usize, w: usize) -> Result<[usize; 2], String> {
         self.output_rounded(h, w, false)

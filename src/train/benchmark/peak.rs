@@ -7,9 +7,8 @@ use rayon::prelude::*;
 
 use super::super::device::Device;
 use super::super::session::Session;
-use crate::cpu::Threads;
 use crate::error::Result;
-use crate::graph::{Gemm, Graph, Host, Mode, Step, TensorDesc};
+use crate::graph::{Graph, Mode, Step, TensorDesc};
 use crate::ops::{Layer, matmul::Matmul, relu::Relu};
 use crate::plan::{Data, Program};
 
@@ -37,10 +36,8 @@ const LONG: f64 = 2e-3;
 /// Measures a device.
 pub async fn peak(device: &Device) -> Result<Peak> {
     match device {
-        Device::Cpu => Ok(Peak { gflop_per_s: cpu_gemm(), gb_per_s: cpu_copy() }),
-        Device::Gpu(_) => {
-            Ok(Peak { gflop_per_s: gpu_gemm(device).await?, gb_per_s: gpu_copy(device).await? })
-        }
+        Device::Cpu => Ok(Peak { gflop_per_s: gemm(device).await?, gb_per_s: cpu_copy() }),
+        Device::Gpu(_) => Ok(Peak { gflop_per_s: gemm(device).await?, gb_per_s: gpu_copy(device).await? }),
     }
 }
 
@@ -54,33 +51,6 @@ fn fastest(mut run: impl FnMut()) -> f64 {
     times.min_by(f64::total_cmp).unwrap_or(f64::NAN)
 }
 
-/// The gemm crate, each thread with its share of the rows.
-fn cpu_gemm() -> f64 {
-    let n = 1024;
-    let (a, b, mut c) = (vec![1.0; n * n], vec![1.0; n * n], vec![0.0; n * n]);
-    let rows = n.div_ceil(rayon::current_num_threads());
-    let threads = Threads::<f32>::default();
-    let seconds = fastest(|| {
-        c.par_chunks_mut(rows * n).enumerate().for_each(|(chunk, c)| {
-            let (m, strides) = (c.len() / n, [n, 1]);
-            let a = &a[chunk * rows * n..];
-            threads.gemm(Gemm {
-                m,
-                n,
-                k: n,
-                a,
-                a_strides: strides,
-                b: &b,
-                b_strides: strides,
-                c,
-                c_strides: strides,
-                accumulate: false,
-            });
-        });
-    });
-    2.0 * (n * n * n) as f64 / seconds / 1e9
-}
-
 /// A copy of memory by all threads.
 fn cpu_copy() -> f64 {
     let (from, mut to) = (vec![1.0_f32; COPIED], vec![0.0_f32; COPIED]);
@@ -92,7 +62,7 @@ fn cpu_copy() -> f64 {
     2.0 * (COPIED * 4) as f64 / seconds / 1e9
 }
 
-async fn gpu_gemm(device: &Device) -> Result<f64> {
+async fn gemm(device: &Device) -> Result<f64> {
     let mut best = 0.0;
     for n in SIZES {
         let mut graph = Graph::new(Mode::Eval);

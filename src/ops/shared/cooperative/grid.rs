@@ -1,7 +1,7 @@
 //! Pixels as rows of a matrix: all samples in one list, with a halo of zeros, so that a tap of a window is a shift by a
 //! constant number of rows.
 
-use super::super::im2col::Dims;
+use super::super::convolution::Dims;
 use crate::graph::Scalar;
 
 /// One axis of a grid. Place `i` of a phase holds pixel `i step + phase + origin` of the image, or a zero outside of it.

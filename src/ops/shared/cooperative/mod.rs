@@ -5,7 +5,7 @@ mod job;
 
 use self::grid::{Grid, WindowAxis};
 use self::job::{Factor, Job, Taps};
-use super::im2col::Dims;
+use super::convolution::Dims;
 use super::product::Product;
 use crate::graph::{Lower, Slot};
 use crate::tensor::DType;
