@@ -49,8 +49,13 @@ fn programs() -> Result<Vec<Program>, Any> {
     let mut programs = vec![];
     for name in built_in() {
         let model = ModelSpec::load(name)?.unbound()?;
-        let task =
-            train::program::Task { image: model.input(), classes: 10, batch_size: 8, label_smoothing: 0.0 };
+        let task = train::program::Task {
+            image: model.input(),
+            classes: 10,
+            batch_size: 8,
+            label_smoothing: 0.0,
+            precision: Default::default(),
+        };
         let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
         programs.push(train::program::training(&model, &task, update, 0.0, &train::Device::Cpu)?);
     }

@@ -50,6 +50,7 @@ fn main() -> wgrad::Result<()> {
         weight_decay: 0.01,
         schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant },
         label_smoothing: 0.0,
+        precision: Default::default(),
         clip_norm: None,
         seed,
         shuffle: true,

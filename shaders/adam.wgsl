@@ -4,6 +4,7 @@
 struct Params {
     count: u32,
     parts: u32,
+    scales_loss: u32,
     beta1: f32,
     beta2: f32,
     rest1: f32, // 1 - beta1, rounded once
@@ -23,7 +24,7 @@ fn update(
     @builtin(local_invocation_index) local: u32,
 ) {
     let settled = settle(flat_group(group, group_count), local);
-    if settled.halted {
+    if settled.skipped {
         return;
     }
     let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
@@ -31,7 +32,7 @@ fn update(
         let settings = groups[i / 16u];
         let rate = step.learning_rate * settings.x;
         var w = parameters[i];
-        var g = settled.clip * gradients[i];
+        var g = settled.factor * gradients[i];
         if params.decoupled != 0u {
             w *= 1.0 - rate * settings.y;
         } else {

@@ -1,7 +1,7 @@
 // adaptive_avg_pool2d: means over boxes that cover the image in as many rows and columns as asked for; the entry points
 // are in shared/average.wgsl.
 //
-// input N,H,W,C   output N,P,Q,C   (physical orders; one invocation per element)
+// input N,H,W,C   output N,P,Q,C   (physical orders; an invocation does PACK channels)
 
 struct Params {
     count: u32,

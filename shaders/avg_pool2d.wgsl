@@ -1,6 +1,6 @@
 // avg_pool2d: the mean under each window, per channel; the entry points are in shared/average.wgsl.
 //
-// input N,H,W,C   output N,P,Q,C   (physical orders; one invocation per element)
+// input N,H,W,C   output N,P,Q,C   (physical orders; an invocation does PACK channels)
 
 struct Params {
     count: u32,

@@ -1,5 +1,7 @@
-// flatten: images N,H,W,C in memory to rows of PyTorch's order C,H,W; for each sample the transpose of a matrix of
-// `rows` x `columns` (forward: pixels x channels; gradient: channels x pixels).
+// flatten: transposes rows x columns matrices, one per sample; its gradient transposes them back. An invocation does four
+// elements of the output.
+//
+// output[n, column, row] = input[n, row, column]
 
 struct Params {
     rows: u32,
@@ -8,22 +10,30 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
 
-// output[n, column, row] = input[n, row, column]
+// The input's element that becomes the output's i-th.
+fn source(i: u32) -> f32 {
+    let sample = params.rows * params.columns;
+    let row = i % params.rows;
+    let column = i / params.rows % params.columns;
+    let at = i / sample * sample + row * params.columns + column;
+    return unpack(input[at / 4u])[at % 4u];
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn transpose_samples(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, groups, local);
-    if i >= params.count {
+    let at = 4u * flat_index(group, groups, local);
+    if at >= params.count {
         return;
     }
-    let row = i % params.rows;
-    let column = i / params.rows % params.columns;
-    let sample = i / (params.rows * params.columns);
-    output[i] = input[(sample * params.rows + row) * params.columns + column];
+    var values = vec4<f32>(0.0);
+    for (var i = 0u; i < min(4u, params.count - at); i++) {
+        values[i] = source(at + i);
+    }
+    store4(at, values, params.count - at);
 }

@@ -1,13 +1,13 @@
 // global_avg_pool2d: the mean over all pixels, per image and channel.
 //
 // input N,H W,C   output N,C   (physical orders)
-//   forward      one workgroup per image and 8 channels: 8 lanes along the channels, so that reads are contiguous, times
-//                8 lanes along the pixels, added up in a tree
-//   grad_input   one invocation per element
+//   forward      one workgroup per image and 8 times PACK channels: 8 invocations along the channels, so that reads are
+//                contiguous, times 8 along the pixels, added up in a tree
+//   grad_input   an invocation does PACK channels of a pixel
 
-const CHANNELS: u32 = 8u; // ops::global_avg_pool2d::CHANNELS
-const LANES: u32 = 8u;
-const RUN: u32 = 32u; // pixels that a lane adds up before it adds them to its sum, so that rounding grows slowly
+const COLUMNS: u32 = 8u; // ops::global_avg_pool2d::COLUMNS
+const ROWS: u32 = 8u;
+const RUN: u32 = 32u; // pixels that are added up before they are added to the sum, so that rounding grows slowly
 
 struct Params {
     count: u32,
@@ -16,11 +16,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_output: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>; // of grad_input: grad_output
 
-var<workgroup> sums: array<f32, 64>; // LANES, CHANNELS
+var<workgroup> sums: array<vec4<f32>, 64>; // ROWS, COLUMNS
 
 @compute @workgroup_size(64)
 fn forward(
@@ -28,31 +26,32 @@ fn forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let blocks = (params.c + CHANNELS - 1u) / CHANNELS;
+    let pieces = params.c / PACK;
+    let blocks = (pieces + COLUMNS - 1u) / COLUMNS;
     let block = flat_group(group, groups);
     let sample = block / blocks;
-    let channel = block % blocks * CHANNELS + local % CHANNELS;
-    let present = sample < params.n && channel < params.c;
-    var sum = 0.0;
+    let piece = block % blocks * COLUMNS + local % COLUMNS;
+    let present = sample < params.n && piece < pieces;
+    var sum = vec4<f32>(0.0);
     if present {
-        for (var first = local / CHANNELS; first < params.pixels; first += LANES * RUN) {
-            let last = min(first + LANES * RUN, params.pixels);
-            var run = 0.0;
-            for (var pixel = first; pixel < last; pixel += LANES) {
-                run += input[(sample * params.pixels + pixel) * params.c + channel];
+        for (var first = local / COLUMNS; first < params.pixels; first += ROWS * RUN) {
+            let last = min(first + ROWS * RUN, params.pixels);
+            var run = vec4<f32>(0.0);
+            for (var pixel = first; pixel < last; pixel += ROWS) {
+                run += unpack(input[(sample * params.pixels + pixel) * pieces + piece]);
             }
             sum += run;
         }
     }
     sums[local] = sum;
-    for (var lanes = LANES / 2u; lanes > 0u; lanes /= 2u) {
+    for (var rows = ROWS / 2u; rows > 0u; rows /= 2u) {
         workgroupBarrier();
-        if local < lanes * CHANNELS {
-            sums[local] += sums[local + lanes * CHANNELS];
+        if local < rows * COLUMNS {
+            sums[local] += sums[local + rows * COLUMNS];
         }
     }
-    if local < CHANNELS && present {
-        output[sample * params.c + channel] = sums[local] / f32(params.pixels);
+    if local < COLUMNS && present {
+        store4((sample * pieces + piece) * PACK, sums[local] / f32(params.pixels), PACK);
     }
 }
 
@@ -64,7 +63,8 @@ fn grad_input(
 ) {
     let i = flat_index(group, groups, local);
     if i < params.count {
-        let sample = i / (params.c * params.pixels);
-        output[i] = grad_output[sample * params.c + i % params.c] / f32(params.pixels);
+        let pieces = params.c / PACK;
+        let sample = i / (pieces * params.pixels);
+        store4(i * PACK, unpack(input[sample * pieces + i % pieces]) / f32(params.pixels), PACK);
     }
 }

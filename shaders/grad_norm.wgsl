@@ -34,5 +34,6 @@ fn partial(
         partials[0] = control[0]; // halted before this step
         partials[1] = loss[0];
         partials[2] = correct[0];
+        partials[3] = control[5]; // the loss scale of this step
     }
 }

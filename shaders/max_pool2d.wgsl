@@ -1,6 +1,6 @@
 // max_pool2d: the largest pixel under each window, per channel.
 //
-// input N,H,W,C   output and taps N,P,Q,C   (physical orders; one invocation per element)
+// input N,H,W,C   output and taps N,P,Q,C   (physical orders; an invocation does PACK channels)
 //   forward      looks for the first of the largest under R S taps, and keeps its number r S + s
 //   grad_input   gathers from the windows that cover a pixel those that it has won
 
@@ -16,11 +16,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_output: array<f32>;
-@group(0) @binding(3) var<storage, read> winners: array<f32>;
-@group(0) @binding(4) var<storage, read_write> output: array<f32>;
-@group(0) @binding(5) var<storage, read_write> taps: array<f32>; // -1 where a whole window is padding
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
+@group(0) @binding(2) var<storage, read> grad_output: array<Packed>;
+@group(0) @binding(3) var<storage, read> winners: array<Packed>;
+@group(0) @binding(4) var<storage, read_write> taps: array<Stored>; // -1 where a whole window is padding
+
+fn are_nan(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn forward(
@@ -32,12 +35,13 @@ fn forward(
     if i >= params.count {
         return;
     }
-    let channel = i % params.c;
-    let column = i / params.c % params.q * params.stride_w;
-    let row = i / (params.c * params.q) % params.p * params.stride_h;
-    let first = i / (params.c * params.q * params.p) * params.h;
-    var best = params.lowest;
-    var winner = -1.0;
+    let pieces = params.c / PACK;
+    let channel = i % pieces * PACK;
+    let column = i / pieces % params.q * params.stride_w;
+    let row = i / (pieces * params.q) % params.p * params.stride_h;
+    let first = i / (pieces * params.q * params.p) * params.h;
+    var best = vec4<f32>(params.lowest);
+    var winner = vec4<f32>(-1.0);
     for (var r = 0u; r < params.r; r++) {
         // Above the image the difference wraps to a large number.
         let h = row + r * params.dilation_h - params.padding_h;
@@ -49,15 +53,14 @@ fn forward(
             if w >= params.w {
                 continue;
             }
-            let x = input[((first + h) * params.w + w) * params.c + channel];
-            if winner < 0.0 || x > best || is_nan(x) {
-                best = x;
-                winner = f32(r * params.s + s);
-            }
+            let x = unpack(input[(((first + h) * params.w + w) * params.c + channel) / PACK]);
+            let wins = (winner < vec4<f32>(0.0)) | (x > best) | are_nan(x);
+            best = select(best, x, wins);
+            winner = select(winner, vec4<f32>(f32(r * params.s + s)), wins);
         }
     }
-    output[i] = best;
-    taps[i] = winner;
+    store4(i * PACK, best, PACK);
+    taps[i] = pack(winner);
 }
 
 // The first and the last window that reach a position (padding included) along one side.
@@ -80,13 +83,14 @@ fn grad_input(
     if i >= params.count {
         return;
     }
-    let channel = i % params.c;
-    let column = i / params.c % params.w + params.padding_w;
-    let row = i / (params.c * params.w) % params.h + params.padding_h;
-    let first = i / (params.c * params.w * params.h) * params.p;
+    let pieces = params.c / PACK;
+    let channel = i % pieces * PACK;
+    let column = i / pieces % params.w + params.padding_w;
+    let row = i / (pieces * params.w) % params.h + params.padding_h;
+    let first = i / (pieces * params.w * params.h) * params.p;
     let rows = windows(row, (params.r - 1u) * params.dilation_h + 1u, params.stride_h, params.p);
     let columns = windows(column, (params.s - 1u) * params.dilation_w + 1u, params.stride_w, params.q);
-    var sum = 0.0;
+    var sum = vec4<f32>(0.0);
     for (var p = rows.x; p < rows.y; p++) {
         let down = row - p * params.stride_h;
         if down % params.dilation_h != 0u {
@@ -97,12 +101,11 @@ fn grad_input(
             if right % params.dilation_w != 0u {
                 continue;
             }
-            let tap = down / params.dilation_h * params.s + right / params.dilation_w;
-            let at = ((first + p) * params.q + q) * params.c + channel;
-            if winners[at] == f32(tap) {
-                sum += grad_output[at];
-            }
+            let tap = f32(down / params.dilation_h * params.s + right / params.dilation_w);
+            let at = (((first + p) * params.q + q) * params.c + channel) / PACK;
+            let won = unpack(winners[at]) == vec4<f32>(tap);
+            sum += select(vec4<f32>(0.0), unpack(grad_output[at]), won);
         }
     }
-    output[i] = sum;
+    store4(i * PACK, sum, PACK);
 }

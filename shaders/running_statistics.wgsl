@@ -1,4 +1,4 @@
-// running_statistics: running += momentum (batch - running) over one page, unless the step is halted.
+// running_statistics: running += momentum (batch - running) over one page, unless the step is skipped.
 
 struct Params {
     count: u32,
@@ -17,7 +17,7 @@ fn update(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_index(group, groups, local);
-    if i < params.count && control[0] == 0.0 {
+    if i < params.count && control[7] == 0.0 {
         running[i] += momenta[i / 64u] * (batch[i] - running[i]);
     }
 }

@@ -1,9 +1,10 @@
-// torch.optim.SGD over one page of parameters: g = clip grad + decay w; m = momentum m + share g;
+// torch.optim.SGD over one page of parameters: g = factor grad + decay w; m = momentum m + share g;
 // w -= rate (g + momentum m) with Nesterov, rate m without, rate g without momentum.
 
 struct Params {
     count: u32,
     parts: u32,
+    scales_loss: u32,
     momentum: f32,
     nesterov: u32,
 }
@@ -18,14 +19,14 @@ fn update(
     @builtin(local_invocation_index) local: u32,
 ) {
     let settled = settle(flat_group(group, group_count), local);
-    if settled.halted {
+    if settled.skipped {
         return;
     }
     let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
     for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
         let settings = groups[i / 16u];
         let w = parameters[i];
-        let g = settled.clip * gradients[i] + settings.y * w;
+        let g = settled.factor * gradients[i] + settings.y * w;
         let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
         momentum_buffer[i] = m;
         var direction = g;

@@ -13,7 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 
 // The four coordinates of the i-th element of a box with these inner extents.
@@ -38,7 +38,8 @@ fn forward(
     var sum = 0.0;
     if i < params.count {
         for (var j = local; j < params.sum_count; j += WORKGROUP_SIZE) {
-            sum += input[first + offset(coordinates(j, params.sum_1, params.sum_2, params.sum_3), input_strides)];
+            let at = first + offset(coordinates(j, params.sum_1, params.sum_2, params.sum_3), input_strides);
+            sum += unpack(input[at / 4u])[at % 4u];
         }
     }
     let total = workgroup_sum(local, sum);

@@ -10,6 +10,7 @@ use wgrad::ops::{self, Epilogue, add::Add, batch_norm::Normalization};
 use wgrad::plan::{Data, PageList, Program};
 use wgrad::tensor::{CounterRng, DType, Purpose};
 use wgrad::train::program::{Task, eval_graph, train_graph, unfused_graphs};
+use wgrad::train::recipe::Precision;
 use wgrad::train::weights;
 use wgrad::{Result, cpu, gpu, models};
 
@@ -155,7 +156,13 @@ fn networks_compute_the_same() {
         };
         let spec = models::ModelSpec::load(name).expect("built in");
         let model = spec.bind(image, 5).or_else(|_| spec.bind([1, 28, 28], 5)).expect("takes these images");
-        let task = Task { image: model.input(), classes: 5, batch_size: 2, label_smoothing: 0.1 };
+        let task = Task {
+            image: model.input(),
+            classes: 5,
+            batch_size: 2,
+            label_smoothing: 0.1,
+            precision: Precision::F32,
+        };
         let [train, eval] = unfused_graphs(&model, &task).expect("builds").try_into().expect("two graphs");
         let fused = train_graph(&model, &task).expect("builds");
         problems.extend(check(name, train, fused, 2e-2, &adapters));
@@ -367,7 +374,13 @@ fn with_gradients(mut graph: Graph) -> Graph {
 #[test]
 fn fusion_keeps_names_and_finds_nothing_twice() {
     let model = models::ModelSpec::load("resnet18-cifar").and_then(|spec| spec.unbound()).expect("built in");
-    let task = Task { image: model.input(), classes: 10, batch_size: 2, label_smoothing: 0.0 };
+    let task = Task {
+        image: model.input(),
+        classes: 10,
+        batch_size: 2,
+        label_smoothing: 0.0,
+        precision: Precision::F32,
+    };
     let fused = train_graph(&model, &task).expect("builds");
     let unfused = unfused_graphs(&model, &task).expect("builds").remove(0);
     let names = |graph: &Graph, values: Vec<Value>| -> Vec<String> {

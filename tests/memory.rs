@@ -10,6 +10,7 @@ use wgrad::models::ModelSpec;
 use wgrad::optim::Sgd;
 use wgrad::plan::Data;
 use wgrad::train::program::{self, EVAL, TRAIN, Task};
+use wgrad::train::recipe::Precision;
 use wgrad::train::{Device, Session};
 
 const MIB: usize = 1 << 20;
@@ -31,7 +32,8 @@ fn resident() -> usize {
 /// Resident bytes after the warm-up and at the end of `steps` training steps, every fifth followed by an evaluation.
 fn train(device: &Device, steps: u32) -> [usize; 2] {
     let model = ModelSpec::parse("tiny", MODEL).unwrap().bind([1, 4, 4], 3).unwrap();
-    let task = Task { image: [1, 4, 4], classes: 3, batch_size: 2, label_smoothing: 0.0 };
+    let task =
+        Task { image: [1, 4, 4], classes: 3, batch_size: 2, label_smoothing: 0.0, precision: Precision::F32 };
     let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
     let program = Arc::new(program::training(&model, &task, update, 0.0, device).unwrap());
     let mut session = block_on(Session::new(device, program)).unwrap();

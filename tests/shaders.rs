@@ -9,7 +9,7 @@ use wgrad::gpu::Reflection;
 use wgrad::graph::{Capabilities, Dispatch, Variant};
 use wgrad::optim::{Adam, Sgd};
 use wgrad::plan::{self, Command, Plan, Program};
-use wgrad::selftest::Case;
+use wgrad::selftest::{self, Case};
 use wgrad::{graph, ops};
 
 /// All dispatches of all samples and of a training step with each optimizer.
@@ -26,7 +26,7 @@ fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
             }));
         }
     };
-    for sample in ops::registry().iter().flat_map(|operator| (operator.samples)()) {
+    for sample in ops::registry().iter().flat_map(selftest::samples) {
         collect(&Case::new(&sample).expect("samples build").program);
     }
     let updates: [Arc<dyn graph::Update>; 2] = [

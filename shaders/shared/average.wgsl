@@ -4,11 +4,10 @@
 //   box_rows(p), box_columns(q)      first and one past the last input row or column of an output row or column
 //   rows_over(h), columns_over(w)    first and one past the last output row or column whose box holds an input row or column
 //   divisor(p, q)                    what the sum over a box is divided by
+// An invocation does PACK channels of a pixel.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> grad_output: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>; // of grad_input: grad_output
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn forward(
@@ -20,21 +19,22 @@ fn forward(
     if i >= params.count {
         return;
     }
-    let channel = i % params.c;
-    let q = i / params.c % params.q;
-    let p = i / (params.c * params.q) % params.p;
-    let first = i / (params.c * params.q * params.p) * params.h;
+    let pieces = params.c / PACK;
+    let piece = i % pieces;
+    let q = i / pieces % params.q;
+    let p = i / (pieces * params.q) % params.p;
+    let first = i / (pieces * params.q * params.p) * params.h;
     let rows = box_rows(p);
     let columns = box_columns(q);
-    var sum = 0.0;
+    var sum = vec4<f32>(0.0);
     for (var h = rows.x; h < rows.y; h++) {
-        var line = 0.0; // on its own, so that rounding grows slowly
+        var line = vec4<f32>(0.0); // on its own, so that rounding grows slowly
         for (var w = columns.x; w < columns.y; w++) {
-            line += input[((first + h) * params.w + w) * params.c + channel];
+            line += unpack(input[((first + h) * params.w + w) * pieces + piece]);
         }
         sum += line;
     }
-    output[i] = sum / divisor(p, q);
+    store4(i * PACK, sum / divisor(p, q), PACK);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -47,15 +47,16 @@ fn grad_input(
     if i >= params.count {
         return;
     }
-    let channel = i % params.c;
-    let first = i / (params.c * params.w * params.h) * params.p;
-    let rows = rows_over(i / (params.c * params.w) % params.h);
-    let columns = columns_over(i / params.c % params.w);
-    var sum = 0.0;
+    let pieces = params.c / PACK;
+    let piece = i % pieces;
+    let first = i / (pieces * params.w * params.h) * params.p;
+    let rows = rows_over(i / (pieces * params.w) % params.h);
+    let columns = columns_over(i / pieces % params.w);
+    var sum = vec4<f32>(0.0);
     for (var p = rows.x; p < rows.y; p++) {
         for (var q = columns.x; q < columns.y; q++) {
-            sum += grad_output[((first + p) * params.q + q) * params.c + channel] / divisor(p, q);
+            sum += unpack(input[((first + p) * params.q + q) * pieces + piece]) / divisor(p, q);
         }
     }
-    output[i] = sum;
+    store4(i * PACK, sum, PACK);
 }

@@ -7,3 +7,8 @@ const PACK: u32 = 4u; // elements of one Packed
 fn unpack(packed: Packed) -> vec4<f32> {
     return packed;
 }
+
+// The sum of the elements of one Packed.
+fn sum_lanes(x: vec4<f32>) -> f32 {
+    return (x.x + x.y) + (x.z + x.w);
+}

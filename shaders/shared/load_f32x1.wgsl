@@ -8,3 +8,7 @@ const PACK: u32 = 1u;
 fn unpack(packed: Packed) -> vec4<f32> {
     return vec4<f32>(packed);
 }
+
+fn sum_lanes(x: vec4<f32>) -> f32 {
+    return x.x;
+}

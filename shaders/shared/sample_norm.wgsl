@@ -20,36 +20,41 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Packed>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> mean: array<f32>; // [sample][group]
 @group(0) @binding(5) var<storage, read> invstd: array<f32>;
-@group(0) @binding(6) var<storage, read> grad_output: array<f32>;
+@group(0) @binding(6) var<storage, read> grad_output: array<Packed>;
 @group(0) @binding(7) var<storage, read> partials: array<vec2<f32>>; // [slab][column]
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<storage, read_write> new_mean: array<f32>;
 @group(0) @binding(10) var<storage, read_write> new_invstd: array<f32>;
 @group(0) @binding(11) var<storage, read_write> new_partials: array<vec2<f32>>;
 @group(0) @binding(12) var<storage, read_write> grad_weight: array<f32>;
 @group(0) @binding(13) var<storage, read_write> grad_bias: array<f32>;
 
-struct Element {
+// What an invocation steps over at once.
+const STRIDE: u32 = WORKGROUP_SIZE * PACK;
+
+struct Elements {
     at: u32,
-    parameter: u32,
+    channel: u32,
+    pixel: u32,
 }
 
-// Element j of a set.
-fn element(set_index: u32, j: u32) -> Element {
+// The PACK elements of a set from its j-th on: neighbouring channels of a pixel.
+fn elements(set_index: u32, j: u32) -> Elements {
     let width = params.channels / params.groups;
     let pixel = j / width;
     let channel = set_index % params.groups * width + j % width;
     let sample = set_index / params.groups;
-    return Element((sample * params.pixels + pixel) * params.channels + channel, parameter_index(channel, pixel));
+    return Elements((sample * params.pixels + pixel) * params.channels + channel, channel, pixel);
 }
 
-// Deviations are taken from the first element and then from the mean, so that a mean that is large beside the deviation
-// costs no digits; what rounding has left of them corrects the mean.
+fn inputs(here: Elements) -> vec4<f32> {
+    return unpack(input[here.at / PACK]);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -60,45 +65,51 @@ fn forward(
     if set_index >= params.sets {
         return;
     }
-    let pivot = input[element(set_index, 0u).at];
-    var sum = 0.0;
-    for (var j = local; j < params.set_len; j += WORKGROUP_SIZE) {
-        sum += input[element(set_index, j).at] - pivot;
+    let pivot = inputs(elements(set_index, 0u)).x;
+    var sum = vec4<f32>(0.0);
+    for (var j = local * PACK; j < params.set_len; j += STRIDE) {
+        sum += inputs(elements(set_index, j)) - pivot;
     }
-    let near_mean = pivot + workgroup_sum(local, sum) / f32(params.set_len);
-    var rest = 0.0;
-    var squares = 0.0;
-    for (var j = local; j < params.set_len; j += WORKGROUP_SIZE) {
-        let deviation = input[element(set_index, j).at] - near_mean;
+    let near_mean = pivot + workgroup_sum(local, sum_lanes(sum)) / f32(params.set_len);
+    var rest = vec4<f32>(0.0);
+    var squares = vec4<f32>(0.0);
+    for (var j = local * PACK; j < params.set_len; j += STRIDE) {
+        let deviation = inputs(elements(set_index, j)) - near_mean;
         rest += deviation;
         squares += deviation * deviation;
     }
-    let set_mean = near_mean + workgroup_sum(local, rest) / f32(params.set_len);
-    let set_invstd = 1.0 / sqrt(workgroup_sum(local, squares) / f32(params.set_len) + params.eps);
+    let set_mean = near_mean + workgroup_sum(local, sum_lanes(rest)) / f32(params.set_len);
+    let variance = workgroup_sum(local, sum_lanes(squares)) / f32(params.set_len);
+    let set_invstd = 1.0 / sqrt(variance + params.eps);
     if local == 0u {
         new_mean[set_index] = set_mean;
         new_invstd[set_index] = set_invstd;
     }
-    for (var j = local; j < params.set_len; j += WORKGROUP_SIZE) {
-        let here = element(set_index, j);
-        var value = (input[here.at] - set_mean) * set_invstd;
-        if params.has_weight != 0u {
-            value *= weight[here.parameter];
-        }
+    for (var j = local * PACK; j < params.set_len; j += STRIDE) {
+        let here = elements(set_index, j);
+        var values = (inputs(here) - set_mean) * set_invstd * weights(here);
         if params.has_bias != 0u {
-            value += bias[here.parameter];
+            for (var i = 0u; i < PACK; i++) {
+                values[i] += bias[parameter_index(here.channel + i, here.pixel)];
+            }
         }
-        output[here.at] = value;
+        store4(here.at, values, PACK);
     }
 }
 
-// dy weight
-fn weighted_grad(here: Element) -> f32 {
-    let grad = grad_output[here.at];
+fn weights(here: Elements) -> vec4<f32> {
+    var values = vec4<f32>(1.0);
     if params.has_weight != 0u {
-        return grad * weight[here.parameter];
+        for (var i = 0u; i < PACK; i++) {
+            values[i] = weight[parameter_index(here.channel + i, here.pixel)];
+        }
     }
-    return grad;
+    return values;
+}
+
+// dy weight
+fn weighted_grads(here: Elements) -> vec4<f32> {
+    return unpack(grad_output[here.at / PACK]) * weights(here);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -113,17 +124,20 @@ fn grad_input(
     }
     let set_mean = mean[set_index];
     let set_invstd = invstd[set_index];
-    var sum = vec2<f32>(0.0);
-    for (var j = local; j < params.set_len; j += WORKGROUP_SIZE) {
-        let here = element(set_index, j);
-        sum += weighted_grad(here) * vec2<f32>(1.0, (input[here.at] - set_mean) * set_invstd);
+    var sum = vec4<f32>(0.0);
+    var products = vec4<f32>(0.0);
+    for (var j = local * PACK; j < params.set_len; j += STRIDE) {
+        let here = elements(set_index, j);
+        let grads = weighted_grads(here);
+        sum += grads;
+        products += grads * ((inputs(here) - set_mean) * set_invstd);
     }
-    let offset = workgroup_sum(local, sum.x) / f32(params.set_len);
-    let slope = workgroup_sum(local, sum.y) / f32(params.set_len);
-    for (var j = local; j < params.set_len; j += WORKGROUP_SIZE) {
-        let here = element(set_index, j);
-        let normalized = (input[here.at] - set_mean) * set_invstd;
-        output[here.at] = set_invstd * (weighted_grad(here) - offset - normalized * slope);
+    let offset = workgroup_sum(local, sum_lanes(sum)) / f32(params.set_len);
+    let slope = workgroup_sum(local, sum_lanes(products)) / f32(params.set_len);
+    for (var j = local * PACK; j < params.set_len; j += STRIDE) {
+        let here = elements(set_index, j);
+        let normalized = (inputs(here) - set_mean) * set_invstd;
+        store4(here.at, set_invstd * (weighted_grads(here) - offset - normalized * slope), PACK);
     }
 }
 
@@ -146,7 +160,9 @@ fn partial_parameters(
     for (var row = first; row < last; row++) {
         let at = row * params.columns + column;
         let set_index = row / params.rows_per_sample * params.groups + own_group;
-        sum += grad_output[at] * vec2<f32>((input[at] - mean[set_index]) * invstd[set_index], 1.0);
+        let grad = unpack(grad_output[at / PACK])[at % PACK];
+        let x = unpack(input[at / PACK])[at % PACK];
+        sum += grad * vec2<f32>((x - mean[set_index]) * invstd[set_index], 1.0);
     }
     new_partials[i] = sum;
 }

@@ -1,7 +1,9 @@
 
 // The output is f16, four elements in two words, on every device.
 
-@group(0) @binding(63) var<storage, read_write> output: array<vec2<u32>>;
+@group(0) @binding(63) var<storage, read_write> output: array<Stored>;
+
+alias Stored = vec2<u32>;
 
 // Rounds to the nearest f16, ties to even, beyond 65504 to infinity, as bits; pack2x16float leaves rounding and overflow
 // to the driver.
@@ -17,11 +19,19 @@ fn half_bits(x: vec4<f32>) -> vec4<u32> {
     return half | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
 }
 
+fn pack(values: vec4<f32>) -> Stored {
+    return pack_half_bits(half_bits(values));
+}
+
+fn pack_half_bits(half: vec4<u32>) -> Stored {
+    return vec2<u32>(half.x | (half.y << 16u), half.z | (half.w << 16u));
+}
+
 // Writes four elements, beginning at element `at`, a multiple of four, of which those from `count` on become zeros: they
 // may be padding in a page, whose norm is taken as a whole. None is written if `count` is 0.
 fn store4(at: u32, values: vec4<f32>, count: u32) {
     if count > 0u {
         let half = select(vec4<u32>(), half_bits(values), vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
-        output[at / 4u] = vec2<u32>(half.x | (half.y << 16u), half.z | (half.w << 16u));
+        output[at / 4u] = pack_half_bits(half);
     }
 }

@@ -3,6 +3,13 @@
 
 @group(0) @binding(63) var<storage, read_write> output: array<f32>;
 
+alias Stored = f32;
+
+// For further outputs, in kernels that do one element at a time.
+fn pack(values: vec4<f32>) -> Stored {
+    return values.x;
+}
+
 // Writes the first `count` of four elements, beginning at element `at`.
 fn store4(at: u32, values: vec4<f32>, count: u32) {
     if count > 0u {

@@ -1,7 +1,13 @@
 
 // The output is f32 and written four elements at a time.
 
-@group(0) @binding(63) var<storage, read_write> output: array<vec4<f32>>;
+@group(0) @binding(63) var<storage, read_write> output: array<Stored>;
+
+alias Stored = vec4<f32>;
+
+fn pack(values: vec4<f32>) -> Stored {
+    return values;
+}
 
 // Writes four elements, beginning at element `at`, a multiple of four, of which those from `count` on become zeros: they
 // may be padding in a page, whose norm is taken as a whole. None is written if `count` is 0.

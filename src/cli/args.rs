@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 
 use crate::data::DataSource;
-use crate::train::recipe::{DeviceChoice, OptimizerName};
+use crate::train::recipe::{DeviceChoice, OptimizerName, Precision};
 
 /// The arguments of `wgrad resume`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -82,6 +82,9 @@ pub struct InspectArgs {
     /// Number of classes [default: the model's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub classes: Option<u32>,
+    /// The type of activations and their gradients: f32 or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: Precision,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -109,6 +112,9 @@ pub struct BenchArgs {
     /// Number of classes [default: the model's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub classes: Option<u32>,
+    /// The type of activations and their gradients: f32 or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: Precision,
     /// Optimizer, with PyTorch's settings
     #[arg(long, value_name = "NAME", default_value = "sgd")]
     pub optimizer: OptimizerName,

@@ -25,7 +25,8 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let batch_size = args.batch_size as usize;
-    let task = Task { image: model.input(), classes, batch_size, label_smoothing: 0.0 };
+    let task =
+        Task { image: model.input(), classes, batch_size, label_smoothing: 0.0, precision: args.precision };
     let steps = args.steps as usize;
     let settings = BenchmarkSettings {
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::plan::{PageList, Program};
 use crate::tensor::HostTensor;
 use crate::train::program::{self, Task};
+use crate::train::recipe::Precision;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
 use crate::train::{Device, Evaluator, Feed, Placement, Run, RunModel, Session};
@@ -52,7 +53,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 
 /// What a run's model takes and gives.
 pub(super) fn task(about: &RunModel, batch_size: usize) -> Task {
-    Task { image: about.image, classes: about.classes.len(), batch_size, label_smoothing: 0.0 }
+    Task {
+        image: about.image,
+        classes: about.classes.len(),
+        batch_size,
+        label_smoothing: 0.0,
+        precision: Precision::F32,
+    }
 }
 
 /// A session of a program that evaluates a run's model; every tensor must be in its file.

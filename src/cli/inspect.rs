@@ -40,7 +40,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let (graph, output) = model.graph(Mode::Train, batch_size)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let totals = summary(&graph);
-    let task = Task { image: model.input(), classes, batch_size, label_smoothing: 0.0 };
+    let task =
+        Task { image: model.input(), classes, batch_size, label_smoothing: 0.0, precision: args.precision };
     let update = std::sync::Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
     let program = training(&model, &task, update, 0.0, &Device::Cpu)?;
     let train = Plan::lower(&program, &program.graphs[TRAIN], &unlimited())?;

@@ -41,6 +41,7 @@ fn warn_of_changes(before: &Environment, now: &Environment) {
         ("device", &before.device, &now.device),
         ("driver", &before.driver, &now.driver),
         ("number of threads", &threads.0, &threads.1),
+        ("precision", &before.precision, &now.precision),
         ("version of wgrad", &before.version, &now.version),
         ("way of cooperative products", &before.cooperative, &now.cooperative),
     ];

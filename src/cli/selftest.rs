@@ -7,7 +7,7 @@ use super::report::{bar, say, table};
 use crate::error::{Error, Result};
 use crate::gpu::{Checks, Gpu, Opening};
 use crate::ops;
-use crate::selftest::check_on_gpu;
+use crate::selftest::{self, check_on_gpu};
 use crate::train::{Device, DeviceChoice};
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ pub(super) fn run(args: &SelftestArgs) -> Result<()> {
     let mut rows = vec![];
     for operator in ops::registry() {
         bar.set_message(operator.name);
-        let samples = (operator.samples)();
+        let samples = selftest::samples(operator);
         let check = |sample| pollster::block_on(check_on_gpu(&gpu, sample)).err();
         let check_unchecked = |sample| pollster::block_on(check_on_gpu(&unchecked, sample)).err();
         let mut failures: Vec<String> = samples.iter().filter_map(check).collect();

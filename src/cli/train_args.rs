@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::train::recipe::{DeviceChoice, OptimizerName, Recipe, ResolvedRecipe, ScheduleName};
+use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName};
 
 const EXAMPLES: &str = "Lengths of schedules are in steps (updates), over the whole run. Every flag can be in the recipe, as a line such
 as `batch_size = 32` (for --no-shuffle, --no-normalize: `shuffle = false`, `normalize = false`); flags come before
@@ -131,6 +131,9 @@ pub struct RecipeFlags {
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Schedule")]
     pub final_div_factor: Option<f64>,
 
+    /// The type of activations and their gradients: f32, or f16 with f32 weights and a loss scale [default: f32]
+    #[arg(long, value_name = "TYPE", help_heading = "Run")]
+    pub precision: Option<Precision>,
     /// Seed of split, initial weights, order and dropout [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Run")]
     pub seed: Option<u64>,
@@ -195,6 +198,7 @@ impl From<RecipeFlags> for Recipe {
             pct_start: flags.pct_start,
             div_factor: flags.div_factor,
             final_div_factor: flags.final_div_factor,
+            precision: flags.precision,
             seed: flags.seed,
             device: flags.device,
             cooperative: flags.cooperative,
@@ -209,6 +213,15 @@ impl From<RecipeFlags> for Recipe {
 impl ValueEnum for OptimizerName {
     fn value_variants<'a>() -> &'a [OptimizerName] {
         &OptimizerName::ALL
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Precision {
+    fn value_variants<'a>() -> &'a [Precision] {
+        &Precision::ALL
     }
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))

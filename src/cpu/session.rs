@@ -6,7 +6,9 @@ use super::Threads;
 use super::gemm::Multiply;
 use super::places::{Memory, Place, Places};
 use super::profile::Recorder;
-use crate::graph::{Context, Graph, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut};
+use crate::graph::{
+    Context, Graph, LossScale, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut,
+};
 use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, StepReport};
 use crate::tensor::DType;
 
@@ -22,6 +24,7 @@ pub struct Session<T: Element> {
     residents: HashMap<String, Resident<T>>,
     threads: Threads<T>,
     halted: bool,
+    loss_scale: LossScale,
     poison: bool,
     pub(super) recorder: Option<Recorder>,
 }
@@ -87,6 +90,7 @@ impl<T: Element> Session<T> {
         let liveness: Vec<Liveness> = program.graphs.iter().map(Liveness::of).collect();
         let graphs = program.graphs.iter().zip(&liveness);
         let places = graphs.map(|(graph, liveness)| Places::of(&program, graph, liveness)).collect();
+        let loss_scale = program.initial_loss_scale();
         Session {
             liveness,
             places,
@@ -98,6 +102,7 @@ impl<T: Element> Session<T> {
             residents: HashMap::new(),
             threads: Threads::default(),
             halted: false,
+            loss_scale,
             poison: false,
             recorder: None,
         }
@@ -107,6 +112,11 @@ impl<T: Element> Session<T> {
     pub fn poisoned(mut self) -> Session<T> {
         self.poison = true;
         self
+    }
+
+    /// Sets the scale of the next step's gradients.
+    pub fn set_loss_scale(&mut self, loss_scale: LossScale) {
+        self.loss_scale = loss_scale;
     }
 
     /// The pages of a list.
@@ -175,7 +185,12 @@ impl<T: Element> Session<T> {
         if self.poison {
             outputs.iter_mut().for_each(|output| output.real.fill(T::nan()));
         }
-        let context = Context { host: &self.threads, step: run.step, name: &node.name };
+        let context = Context {
+            host: &self.threads,
+            step: run.step,
+            name: &node.name,
+            loss_scale: self.loss_scale.scale,
+        };
         T::eval(op, &context, &inputs, &mut outputs);
         for output in outputs.iter_mut().filter(|output| output.desc.dtype == DType::F16) {
             T::round_to_half(output.real);
@@ -248,18 +263,32 @@ impl<T: Element> Session<T> {
             correct: scalar("correct"),
             grad_norm: 0.0,
             halted: self.halted,
+            loss_scale: self.loss_scale,
         };
         if program.optimizer.is_some() && !graph.gradients().is_empty() {
-            let norm = self.gradient_norm();
+            let scale = T::of(f64::from(self.loss_scale.scale));
+            let norm = self.gradient_norm() / scale;
             report.grad_norm = norm.f64() as f32;
-            self.halted |= !(report.loss.is_finite() && norm.is_finite());
-            report.halted = self.halted;
-            if !self.halted {
-                self.update_parameters(program, norm, step);
+            let skipped = self.settle(program.scales_loss(), report.loss.is_finite(), norm.is_finite());
+            (report.halted, report.loss_scale) = (self.halted, self.loss_scale);
+            if !skipped {
+                self.update_parameters(program, [norm, scale], step);
                 self.update_statistics(program, graph);
             }
         }
         report
+    }
+
+    /// Whether the step's update is left out, because the run halts or because f16 overflowed. As
+    /// `shaders/shared/update.wgsl`.
+    fn settle(&mut self, scales_loss: bool, loss_is_finite: bool, norm_is_finite: bool) -> bool {
+        let next = if scales_loss { self.loss_scale.after(!norm_is_finite) } else { self.loss_scale };
+        let overflow = !norm_is_finite && scales_loss && next.scale >= LossScale::SMALLEST;
+        self.halted |= !loss_is_finite || !norm_is_finite && !overflow;
+        if !self.halted {
+            self.loss_scale = next;
+        }
+        self.halted || overflow
     }
 }
 

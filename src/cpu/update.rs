@@ -15,11 +15,12 @@ impl<T: Element> Session<T> {
         sums.sum::<T>().sqrt()
     }
 
-    pub(super) fn update_parameters(&mut self, program: &Program, norm: T, step: &Step) {
+    pub(super) fn update_parameters(&mut self, program: &Program, [norm, scale]: [T; 2], step: &Step) {
         let Some(optimizer) = &program.optimizer else { return };
         let clip_norm = T::of(f64::from(step.clip_norm));
         let clip = clip_norm / (norm + T::of(1e-6));
         let clip = if step.clip_norm.is_finite() && clip < T::one() { clip } else { T::one() };
+        let clip = clip / scale;
         let mut parameters = std::mem::take(self.list_mut(PageList::Parameters));
         let slots = 0..program.slots().len();
         let mut slots: Vec<Vec<Vec<T>>> =

@@ -6,7 +6,7 @@ use super::pipelines::Spawner;
 use super::prepared::{PreparedPlan, bytes_of, encode};
 use super::readback::Readback;
 use crate::error::{Error, Result};
-use crate::graph::Step;
+use crate::graph::{LossScale, Step};
 use crate::plan::{
     BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
 };
@@ -44,6 +44,8 @@ impl Session {
         let pages = create_pages(&gpu, &program).await?;
         let words = Control::WORDS as u64 * 4;
         let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
+        let initial = Control::initial(program.initial_loss_scale());
+        gpu.queue.write_buffer(&control, 0, bytemuck::cast_slice(&initial));
         let residents = create_residents(&gpu, &program).await?;
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let step = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -148,6 +150,12 @@ impl Session {
             })?;
         }
         Ok(())
+    }
+
+    /// Sets the scale of the next step's gradients.
+    pub fn set_loss_scale(&mut self, loss_scale: LossScale) {
+        let words = Control::initial(loss_scale);
+        self.gpu.queue.write_buffer(&self.shared.control, 0, bytemuck::cast_slice(&words));
     }
 
     /// Overwrites the pages of a list.

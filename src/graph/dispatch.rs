@@ -13,6 +13,8 @@ pub enum Slot {
     Output(usize),
     /// Memory that lives as long as the node's dispatches.
     Scratch(usize),
+    /// The words that steer updates and report the step (`plan::Control`).
+    Control,
 }
 
 /// How a dispatch uses a buffer.
@@ -250,6 +252,15 @@ impl DispatchBuilder<'_, '_> {
             (_, true) => "store_f32",
             (_, false) => "store_f32x4",
         })
+    }
+
+    /// For shaders that do `PACK` neighbouring elements of a row at a time: four if `four` says that rows begin at
+    /// multiples of four, else one, of f32.
+    pub fn lanes(self, loads: DType, stores: DType, four: bool) -> Self {
+        if four {
+            return self.loads(loads).stores(stores, false);
+        }
+        self.snippet("load_f32x1").stores(DType::F32, true)
     }
 
     /// One invocation per element, in workgroups of 64; the shader finds its element by `flat_index`.

@@ -110,6 +110,8 @@ pub struct Context<'a, T> {
     pub step: &'a Step,
     /// The node's name; keys its random numbers.
     pub name: &'a str,
+    /// The factor on the gradients of this step.
+    pub loss_scale: f32,
 }
 
 /// Columns of `b` that lie side by side in a [`Gemm`].

@@ -3,6 +3,7 @@
 //! This module owns the plain data that everybody speaks ([`Node`], [`TensorDesc`], [`Dispatch`], [`Capabilities`]) and
 //! the trait [`Op`]; it never knows a concrete operator, an executor or a device.
 
+mod autocast;
 mod backward;
 mod capabilities;
 mod cooperative;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use autocast::Autocast;
+pub use autocast::CastOp;
 pub use backward::{Backward, reverse_walk};
 pub use capabilities::{Capabilities, Tier};
 pub use cooperative::Cooperative;
@@ -29,10 +32,10 @@ pub use init::Init;
 pub use op::Op;
 pub use rewrite::Replacement;
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
-pub use update::{ParameterGroup, Step, Update, UpdatePage};
+pub use update::{LossScale, ParameterGroup, Step, Update, UpdatePage};
 
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Shape};
+use crate::tensor::{DType, Layout, Shape};
 
 /// Shape and element type of a tensor; its layout follows from the shape ([`crate::tensor::Layout::of`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,17 @@ impl TensorDesc {
     /// A tensor of bytes.
     pub fn u8(shape: impl Into<Shape>) -> TensorDesc {
         TensorDesc { shape: shape.into(), dtype: DType::U8 }
+    }
+
+    /// A tensor of `dtype`, but f32 in place of f16 where the shape does not allow that.
+    pub fn float(shape: impl Into<Shape>, dtype: DType) -> TensorDesc {
+        let desc = TensorDesc { shape: shape.into(), dtype };
+        if dtype == DType::F16 && !desc.allows_half() { desc.with_dtype(DType::F32) } else { desc }
+    }
+
+    /// Whether the tensor may be f16: kernels read and write that four channels at a time.
+    pub fn allows_half(&self) -> bool {
+        self.dtype.is_real() && Layout::innermost(&self.shape).is_multiple_of(4)
     }
 
     /// Number of elements.
@@ -157,6 +171,7 @@ pub struct Graph {
     outputs: IndexMap<String, Value>,
     gradients: IndexMap<Value, Value>,
     statistic_updates: Vec<StatisticUpdate>,
+    autocast: Option<Autocast>,
 }
 
 impl Graph {
@@ -171,6 +186,7 @@ impl Graph {
             outputs: IndexMap::new(),
             gradients: IndexMap::new(),
             statistic_updates: Vec::new(),
+            autocast: None,
         }
     }
 
@@ -263,13 +279,15 @@ impl Graph {
 
     /// Applies an operator under a given node name; used for gradients, which carry their layer's name.
     pub fn apply_named(&mut self, name: String, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>> {
+        let inputs = self.cast_inputs(op.as_ref(), inputs)?;
         let descs: Vec<TensorDesc> = inputs.iter().map(|value| self.desc(*value).clone()).collect();
         let fail = |message| Error::Shape { op: op.name(), node: name.clone(), message };
-        let half = |(i, desc): (usize, &TensorDesc)| desc.dtype == DType::F16 && !op.takes_half(i);
+        let half = |(i, desc): (usize, &TensorDesc)| desc.dtype == DType::F16 && !op.takes_half(i, &descs);
         if let Some(i) = descs.iter().enumerate().position(half) {
             return Err(fail(format!("takes input {i} as f32, it is f16; put a cast before it")));
         }
         let outputs = op.infer(&descs).map_err(fail)?;
+        let outputs = self.cast_outputs(op.as_ref(), outputs);
         if let Some(large) = outputs.iter().find(|desc| too_large(&desc.shape)) {
             return Err(fail(format!(
                 "the output {} has 2^30 elements or more; use a smaller batch",
@@ -285,7 +303,7 @@ impl Graph {
             )));
         }
         let count = outputs.len();
-        let node = self.push(Node { name, kind: NodeKind::Op(op), inputs: inputs.to_vec(), outputs }).node;
+        let node = self.push(Node { name, kind: NodeKind::Op(op), inputs, outputs }).node;
         Ok((0..count).map(|output| Value { node, output }).collect())
     }
 

@@ -43,9 +43,16 @@ pub trait Op: Any + Debug + Send + Sync {
         outputs: &mut [ViewMut<'_, f64>],
     );
 
-    /// Whether the kernels take input `i` as [`crate::tensor::DType::F16`] too. On the CPU nothing changes: the executor
-    /// rounds what is stored.
-    fn takes_half(&self, _input: usize) -> bool {
+    /// Whether the kernels take input `i` as [`crate::tensor::DType::F16`] too, for inputs of these shapes (whose types may
+    /// still change); all that they so take are of one type. On the CPU nothing changes: the executor rounds what is stored.
+    fn takes_half(&self, _input: usize, _inputs: &[TensorDesc]) -> bool {
+        false
+    }
+
+    /// Whether the kernels write output `i` as F16 also if the inputs are F32. Matrix products do: in mixed precision they
+    /// are given F16 and make it, wherever shapes allow that. All other operators follow their inputs by
+    /// [`Op::infer`].
+    fn makes_half(&self, _output: usize) -> bool {
         false
     }
 

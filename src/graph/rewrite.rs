@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::autocast::Autocast;
 use super::{Graph, NodeKind, Op, StatisticUpdate, Value};
 use crate::error::Result;
 
@@ -33,6 +34,7 @@ impl Graph {
             mode: self.mode,
             forward_names: self.forward_names.clone(),
             stored_names: self.stored_names.clone(),
+            autocast: self.autocast.as_ref().map(Autocast::emptied),
         };
         let mut new_of: HashMap<Value, Value> = HashMap::new();
         let at = replacement.nodes.last().copied();
@@ -55,6 +57,7 @@ impl Graph {
                 }
             }
         }
+        rebuilt.autocast = self.autocast.as_ref().map(|autocast| autocast.moved(&new_of));
         let moved = |value: &Value| new_of[value];
         rebuilt.outputs = self.outputs.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
         rebuilt.gradients = self.gradients.iter().map(|(p, g)| (moved(p), moved(g))).collect();

@@ -32,6 +32,46 @@ impl Step {
     }
 }
 
+/// The factor on the gradients of a step in mixed precision, and how it changes: as `torch.amp.GradScaler`.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LossScale {
+    /// The factor, a power of two: scaling costs no digits.
+    pub scale: f32,
+    /// Steps since it last changed.
+    pub good_steps: u32,
+}
+
+impl LossScale {
+    /// No scaling.
+    pub const ONE: LossScale = LossScale { scale: 1.0, good_steps: 0 };
+    /// Where a run starts.
+    pub const INITIAL: LossScale = LossScale { scale: 65536.0, good_steps: 0 };
+    /// Good steps after which the scale doubles.
+    pub const GROWTH_INTERVAL: u32 = 2000;
+    /// The scale does not grow beyond this.
+    pub const LARGEST: f32 = 16_777_216.0;
+    /// A run halts when the scale would fall below this: then it is not the scale that overflows.
+    pub const SMALLEST: f32 = 1.0;
+
+    /// [`LossScale::ONE`].
+    pub fn one() -> LossScale {
+        LossScale::ONE
+    }
+
+    /// The scale of the next step. `shaders/shared/update.wgsl` is the same rule.
+    pub fn after(self, overflow: bool) -> LossScale {
+        let good_steps = self.good_steps + 1;
+        if overflow {
+            return LossScale { scale: self.scale * 0.5, good_steps: 0 };
+        }
+        if good_steps < LossScale::GROWTH_INTERVAL {
+            return LossScale { good_steps, ..self };
+        }
+        let grown = self.scale * 2.0;
+        LossScale { scale: if grown > LossScale::LARGEST { self.scale } else { grown }, good_steps: 0 }
+    }
+}
+
 /// Settings of the parameters that share them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParameterGroup {
@@ -51,7 +91,7 @@ pub struct UpdatePage<'a, T> {
     pub slots: Vec<&'a mut [T]>,
     /// Settings of these parameters.
     pub group: ParameterGroup,
-    /// Factor on the gradients from clipping.
+    /// Factor on the gradients from clipping and from the loss scale.
     pub clip: T,
     /// The step's numbers.
     pub step: &'a Step,

@@ -81,6 +81,7 @@ fn samples() -> Vec<Sample> {
         case("overlapping", [2, 2, 5, 7], [4, 5].into()),
         case("larger", [1, 3, 2, 3], [3, 7].into()),
         case("pixel-1", [3, 5, 1, 1], 2.into()),
+        case("channels-of-four", [2, 8, 5, 7], [3, 2].into()),
         case("same", [2, 3, 5, 4], [5, 4].into()),
         case("one-row", [1, 3, 13, 5], [1, 5].into()),
     ]

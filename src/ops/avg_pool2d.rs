@@ -153,6 +153,7 @@ fn samples() -> Vec<Sample> {
         case("ceil-not-counted", [1, 3, 8, 7], overlapping.ceil_mode(true).count_include_pad(false)),
         case("ceil-last-in-padding", [1, 2, 5, 7], pool(2).padding(1).ceil_mode(true)),
         case("ceil-larger-than-image", [2, 3, 2, 2], pool(3).stride(2).ceil_mode(true)),
+        case("channels-of-four", [2, 8, 7, 5], overlapping.count_include_pad(false)),
         case("large-window", [1, 2, 9, 11], AvgPool2d::new([8, 10]).stride(1)),
         case("many-channels", [1, 67, 3, 1], AvgPool2d::new([2, 1]).stride(1)),
     ]

@@ -182,7 +182,7 @@ impl Op for Normalization {
         self.settings(dispatch, &matrix, dtype).over((matrix.rows * matrix.columns).div_ceil(4));
     }
 
-    fn takes_half(&self, input: usize) -> bool {
+    fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
         input == 0 || self.residual && input >= self.weight()
     }
 

@@ -1,10 +1,12 @@
 //! `torch.Tensor.to(dtype)`: the same numbers as f32 or f16.
 
+use std::sync::Arc;
+
 use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Sample};
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::DType;
 
 /// The registry's line.
@@ -56,7 +58,7 @@ impl Op for Cast {
             .over(count.div_ceil(4));
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 
@@ -77,6 +79,11 @@ pub(crate) fn cast(b: &mut Backward<'_>, value: Value, dtype: DType) -> Result<V
     if b.desc(value).dtype == dtype { Ok(value) } else { b.apply1(Cast { dtype }, &[value]) }
 }
 
+/// A graph of mixed precision ([`Graph::autocast`]).
+pub fn autocast(graph: Graph) -> Graph {
+    graph.autocast(|dtype| Arc::new(Cast { dtype }))
+}
+
 fn samples() -> Vec<Sample> {
     let case = |id: &str, shape: &[usize], types: &'static [DType]| {
         let inputs = vec![(shape.to_vec(), Draw::Normal)];
@@ -86,8 +93,8 @@ fn samples() -> Vec<Sample> {
         })
     };
     vec![
-        case("to-f16-and-back", &[2, 3, 5, 7], &[DType::F16, DType::F32]),
-        case("one", &[1], &[DType::F16, DType::F32]),
+        case("to-f16-and-back", &[2, 12, 5, 7], &[DType::F16, DType::F32]),
+        case("four", &[4], &[DType::F16, DType::F32]),
         case("f32", &[37], &[DType::F32]),
     ]
 }

@@ -29,7 +29,7 @@ impl Op for Concat {
         let Some((first, others)) = inputs.split_first() else {
             return Err("takes at least one input".to_string());
         };
-        let first = &first.shape;
+        let (first, dtype) = (&first.shape, first.dtype);
         if first.len() < 2 {
             return Err(format!("inputs must be [N, C, ...], the first is {first}"));
         }
@@ -43,7 +43,7 @@ impl Op for Concat {
             }
             dims[1] += shape[1];
         }
-        Ok(vec![TensorDesc::f32(dims)])
+        Ok(vec![TensorDesc::float(dims, dtype)])
     }
 
     /// dx_i = the channels of dy that x_i became
@@ -63,15 +63,15 @@ impl Op for Concat {
         let (inputs, whole) = (lower.inputs, row(&lower.outputs[0].shape));
         let mut first = 0;
         for (i, input) in inputs.iter().enumerate() {
-            let (count, part) = (input.numel(), row(&input.shape));
-            lower
-                .dispatch("concat", "forward")
-                .read("input", Slot::Input(i))
-                .write("output", Slot::Output(0))
-                .uniforms(&[("count", count), ("part", part), ("whole", whole), ("first", first)])
-                .over(count);
+            let part = row(&input.shape);
+            let [from, to] = [Row { first: 0, len: part }, Row { first, len: whole }];
+            lower_copy(lower, Slot::Input(i), input, [from, to], part);
             first += part;
         }
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[input].allows_half()
     }
 
     cpu_kernel!(eval);
@@ -111,18 +111,19 @@ impl Op for ConcatGrad {
         "grad_input"
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::float(self.shape.clone(), inputs[0].dtype)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let (count, part, whole) = (self.shape.numel(), row(&self.shape), row(&lower.inputs[0].shape));
-        lower
-            .dispatch("concat", "grad_input")
-            .read("grad_output", Slot::Input(0))
-            .write("output", Slot::Output(0))
-            .uniforms(&[("count", count), ("part", part), ("whole", whole), ("first", self.first())])
-            .over(count);
+        let (part, whole) = (row(&self.shape), row(&lower.inputs[0].shape));
+        let [from, to] = [Row { first: self.first(), len: whole }, Row { first: 0, len: part }];
+        let grad_output = &lower.inputs[0];
+        lower_copy(lower, Slot::Input(0), grad_output, [from, to], part);
+    }
+
+    fn takes_half(&self, _: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[0].allows_half() && [self.first(), row(&self.shape)].iter().all(|len| len.is_multiple_of(4))
     }
 
     cpu_kernel!(eval);
@@ -146,6 +147,29 @@ impl ConcatGrad {
     }
 }
 
+/// Where a part begins in rows of `len` elements.
+#[derive(Clone, Copy)]
+struct Row {
+    first: usize,
+    len: usize,
+}
+
+/// Adds the dispatch that copies `part` elements of every row.
+fn lower_copy(lower: &mut Lower<'_>, slot: Slot, input: &TensorDesc, [from, to]: [Row; 2], part: usize) {
+    let output = lower.outputs[0].dtype;
+    let four = [from.first, from.len, to.first, to.len, part].iter().all(|len| len.is_multiple_of(4));
+    let (rows, pieces) = (input.numel() / from.len, if four { part / 4 } else { part });
+    lower
+        .dispatch("concat", "copy_rows")
+        .read("input", slot)
+        .write("output", Slot::Output(0))
+        .uniforms(&[("count", rows * pieces), ("pieces", pieces)])
+        .uniforms(&[("from_first", from.first), ("from_len", from.len)])
+        .uniforms(&[("to_first", to.first), ("to_len", to.len)])
+        .lanes(input.dtype, output, four)
+        .over(rows * pieces);
+}
+
 /// Consecutive elements of a row in memory: the channels of a pixel, or a sample that is no image.
 fn row(shape: &Shape) -> usize {
     if shape.len() == 4 { shape[1] } else { shape[1..].iter().product() }
@@ -160,6 +184,8 @@ fn samples() -> Vec<Sample> {
     let eight: Vec<&[usize]> = eight.iter().map(Vec::as_slice).collect();
     vec![
         case("two", &[&[2, 3, 3, 5], &[2, 5, 3, 5]]),
+        case("of-four", &[&[2, 4, 3, 5], &[2, 8, 3, 5]]),
+        case("four-and-others", &[&[2, 3, 3, 1], &[2, 4, 3, 1], &[2, 1, 3, 1]]),
         case("three", &[&[1, 1, 3, 1], &[1, 17, 3, 1], &[1, 6, 3, 1]]),
         case("eight", &eight),
         case("pixel", &[&[1, 1, 1, 1], &[1, 1, 1, 1]]),

@@ -218,7 +218,11 @@ impl Op for Convolution {
         convolution_lower::forward(lower, &dims, None);
     }
 
-    fn takes_half(&self, input: usize) -> bool {
+    fn makes_half(&self, _: usize) -> bool {
+        true
+    }
+
+    fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
         input < 2
     }
 
@@ -286,7 +290,11 @@ impl Op for ConvolutionGrad {
         }
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn makes_half(&self, _: usize) -> bool {
+        self.pass == Pass::Input
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 

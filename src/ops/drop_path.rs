@@ -47,6 +47,7 @@ impl Layer for DropPath {
 fn samples() -> Vec<Sample> {
     vec![
         sample("image", &[5, 3, 3, 4], DropPath { p: 0.5 }),
+        sample("image-of-four", &[5, 8, 3, 4], DropPath { p: 0.5 }),
         sample("matrix", &[17, 7], DropPath { p: 0.2 }),
         sample("one", &[1, 1, 1, 1], DropPath { p: 0.1 }),
         sample("all", &[2, 3, 2, 1], DropPath { p: 1.0 }),

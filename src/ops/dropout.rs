@@ -52,6 +52,7 @@ impl Layer for Dropout {
 fn samples() -> Vec<Sample> {
     vec![
         sample("image", &[2, 3, 5, 7], Dropout::default()),
+        sample("image-of-four", &[2, 8, 5, 3], Dropout { p: 0.3 }),
         sample("matrix", &[3, 37], Dropout { p: 0.2 }),
         sample("tokens", &[3, 5, 7], Dropout { p: 0.8 }),
         sample("one", &[1, 1, 1, 1], Dropout { p: 0.1 }),

@@ -61,6 +61,7 @@ impl Layer for Dropout2d {
 fn samples() -> Vec<Sample> {
     vec![
         sample("image", &[3, 5, 3, 4], Dropout2d::default()),
+        sample("image-of-four", &[3, 8, 3, 4], Dropout2d::default()),
         sample("pixel", &[5, 17, 1, 1], Dropout2d { p: 0.3 }),
         sample("one", &[1, 1, 1, 1], Dropout2d { p: 0.1 }),
         sample("all", &[2, 3, 2, 1], Dropout2d { p: 1.0 }),

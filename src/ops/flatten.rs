@@ -48,7 +48,7 @@ impl Op for ToRows {
         if !(2..=4).contains(&input.len()) {
             return Err(format!("input must have 2 to 4 dimensions, it is {input}"));
         }
-        Ok(vec![TensorDesc::f32([input[0], input[1..].iter().product()])])
+        Ok(vec![TensorDesc::float([input[0], input[1..].iter().product()], inputs[0].dtype)])
     }
 
     /// dX[n, c, h, w] = dY[n, (c, h, w)]
@@ -60,6 +60,10 @@ impl Op for ToRows {
     fn lower(&self, lower: &mut Lower<'_>) {
         let [rows, columns] = pixels_and_channels(&lower.inputs[0].shape);
         lower_transpose(lower, rows, columns);
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
@@ -81,13 +85,17 @@ impl Op for FromRows {
         "grad_input"
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::float(self.shape.clone(), inputs[0].dtype)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let [columns, rows] = pixels_and_channels(&self.shape);
         lower_transpose(lower, rows, columns);
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
@@ -109,13 +117,15 @@ fn pixels_and_channels(shape: &Shape) -> [usize; 2] {
 }
 
 fn lower_transpose(lower: &mut Lower<'_>, rows: usize, columns: usize) {
-    let count = lower.outputs[0].numel();
+    let (count, from, to) = (lower.outputs[0].numel(), lower.inputs[0].dtype, lower.outputs[0].dtype);
     lower
         .dispatch("flatten", "transpose_samples")
         .read("input", Slot::Input(0))
         .write("output", Slot::Output(0))
         .uniforms(&[("rows", rows), ("columns", columns), ("count", count)])
-        .over(count);
+        .loads(from)
+        .stores(to, false)
+        .over(count.div_ceil(4));
 }
 
 /// `output[n, column, row] = input[n, row, column]`
@@ -137,6 +147,7 @@ fn samples() -> Vec<Sample> {
     };
     vec![
         case("image", &[2, 3, 5, 7]),
+        case("channels-of-four", &[2, 8, 5, 3]),
         case("batch-1-pixel-1", &[1, 1, 1, 1]),
         case("one-channel", &[3, 1, 5, 3]),
         case("one-pixel", &[3, 7, 1, 1]),

@@ -157,7 +157,7 @@ fn samples() -> Vec<Sample> {
         stored("colour", [3, 3, 5], [13, 29], DType::F32),
         stored("one-byte", [1, 1, 1], [1, 1], DType::F32),
         stored("many-bytes", [5, 7, 2], [3, 37], DType::F32),
-        stored("f16", [3, 5, 3], [5, 13], DType::F16),
+        stored("f16", [4, 5, 3], [5, 13], DType::F16),
         floats("floats", [3, 5, 3], [7, 11]),
         labels(),
     ]

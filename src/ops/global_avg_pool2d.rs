@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::shared::average::{Average, AveragePool, Boxes, Side};
+use super::shared::average::{Average, AveragePool, Boxes, Side, lanes};
 use super::{Draw, Layer, Operator, Sample, parse_layer};
 use crate::error::Result;
 use crate::graph::{Graph, Lower, Slot, Value};
@@ -20,8 +20,8 @@ pub const OPERATOR: Operator = Operator {
     samples,
 };
 
-/// Channels of a workgroup, as in the shader.
-const CHANNELS: usize = 8;
+/// Invocations of a workgroup side by side along the channels, as in the shader.
+const COLUMNS: usize = 8;
 
 /// The layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,23 +50,28 @@ impl Average for GlobalAvgPool2d {
     }
 
     fn lower_forward(&self, lower: &mut Lower<'_>) {
-        let [n, c, h, w] = lower.inputs[0].shape.as_4d().expect("the shape rule has checked the rank");
+        let (input, output) = (&lower.inputs[0], &lower.outputs[0]);
+        let [n, c, h, w] = input.shape.as_4d().expect("the shape rule has checked the rank");
+        let (four, pieces) = lanes(output);
         lower
             .dispatch(Self::NAME, "forward")
             .read("input", Slot::Input(0))
             .write("output", Slot::Output(0))
             .uniforms(&[("n", n), ("c", c), ("pixels", h * w)])
-            .groups(n * c.div_ceil(CHANNELS));
+            .lanes(input.dtype, output.dtype, four)
+            .groups(n * (pieces / n).div_ceil(COLUMNS));
     }
 
     fn lower_grad_input(&self, lower: &mut Lower<'_>) {
-        let [n, c, h, w] = lower.outputs[0].shape.as_4d().expect("the forward node has checked the rank");
-        let count = n * c * h * w;
+        let (grad_output, output) = (&lower.inputs[0], &lower.outputs[0]);
+        let [_, c, h, w] = output.shape.as_4d().expect("the forward node has checked the rank");
+        let (four, count) = lanes(output);
         lower
             .dispatch(Self::NAME, "grad_input")
-            .read("grad_output", Slot::Input(0))
+            .read("input", Slot::Input(0))
             .write("output", Slot::Output(0))
             .uniforms(&[("count", count), ("c", c), ("pixels", h * w)])
+            .lanes(grad_output.dtype, output.dtype, four)
             .over(count);
     }
 }
@@ -82,6 +87,8 @@ fn samples() -> Vec<Sample> {
         case("basic", [2, 3, 5, 7]),
         case("pixel-1", [1, 1, 1, 1]),
         case("pixel-1-batch", [3, 11, 1, 1]),
+        case("channels-of-four", [2, 12, 5, 7]),
+        case("several-blocks-of-four", [3, 36, 3, 1]),
         case("several-blocks", [3, 17, 3, 1]),
         case("several-runs", [1, 2, 17, 19]),
     ]

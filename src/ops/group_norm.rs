@@ -94,6 +94,8 @@ fn samples() -> Vec<Sample> {
     };
     vec![
         case("two-groups", &[3, 6, 3, 2], GroupNorm::new(2)),
+        case("groups-of-four", &[3, 8, 3, 2], GroupNorm::new(2)),
+        case("groups-of-two", &[3, 8, 3, 2], GroupNorm::new(4)),
         case("one-group", &[2, 5, 3, 5], GroupNorm::new(1)),
         case("group-per-channel", &[2, 3, 5, 3], GroupNorm::new(3)),
         case("batch-1-pixel-1", &[1, 6, 1, 1], GroupNorm::new(3)),

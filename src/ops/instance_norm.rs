@@ -79,6 +79,7 @@ fn samples() -> Vec<Sample> {
     vec![
         case("plain", [2, 3, 5, 4], false),
         case("affine", [3, 5, 2, 3], true),
+        case("channels-of-four", [2, 4, 5, 3], true),
         case("one-image-one-channel", [1, 1, 3, 5], true),
         case("many-pixels", [1, 2, 7, 11], true),
         case("two-pixels", [2, 3, 1, 2], false),

@@ -98,6 +98,8 @@ fn samples() -> Vec<Sample> {
     let plain = LayerNorm::default;
     vec![
         case("image", &[3, 2, 3, 5], plain()),
+        case("channels-of-four", &[3, 4, 3, 5], plain()),
+        case("row-of-four", &[3, 20], plain()),
         case("batch-1", &[1, 3, 5, 5], plain()),
         case("pixel-1", &[3, 5, 1, 1], plain()),
         case("image-no-bias", &[2, 3, 2, 3], LayerNorm { bias: false, ..plain() }),

@@ -74,6 +74,7 @@ fn samples() -> Vec<Sample> {
     };
     vec![
         case("plain", [2, 7, 3, 2], true),
+        case("channels-of-four", [2, 12, 3, 2], true),
         case("batch-1-pixel-1", [1, 5, 1, 1], true),
         case("no-affine", [2, 5, 3, 3], false),
         case("many-channels", [1, 67, 1, 2], true),

@@ -127,7 +127,11 @@ impl Op for Affine {
         product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], bias, None);
     }
 
-    fn takes_half(&self, input: usize) -> bool {
+    fn makes_half(&self, _: usize) -> bool {
+        true
+    }
+
+    fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
         input < 2
     }
 
@@ -201,7 +205,11 @@ impl Op for AffineGrad {
         product.lower(lower, ("linear", family), [Slot::Input(0), Slot::Input(1)], None, None);
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn makes_half(&self, _: usize) -> bool {
+        self.pass == Pass::Input
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 

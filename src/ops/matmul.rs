@@ -80,7 +80,11 @@ impl Op for Matmul {
         product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], None, None);
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn makes_half(&self, _: usize) -> bool {
+        true
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 

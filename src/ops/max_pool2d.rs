@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shared::average::lanes;
 use super::shared::pool::{Pool, Tap};
 use super::shared::simd::vectorised;
 use super::shared::unary::CHUNK;
@@ -11,7 +12,7 @@ use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// The registry's line.
 pub const OPERATOR: Operator = Operator {
@@ -104,7 +105,10 @@ impl Op for MaxPool2d {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        let output = TensorDesc::f32(self.pool().output(&inputs[0].shape)?);
+        // f16 counts to 2048.
+        let countable = self.kernel_size.h * self.kernel_size.w <= 2048;
+        let dtype = if countable { inputs[0].dtype } else { DType::F32 };
+        let output = TensorDesc::float(self.pool().output(&inputs[0].shape)?, dtype);
         Ok(vec![output.clone(), output])
     }
 
@@ -115,15 +119,21 @@ impl Op for MaxPool2d {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let (input, count) = (&lower.inputs[0].shape, lower.outputs[0].numel());
+        let (input, output) = (&lower.inputs[0], &lower.outputs[0]);
+        let (four, count) = lanes(output);
         let dispatch = lower
             .dispatch("max_pool2d", "forward")
             .read("input", Slot::Input(0))
             .write("output", Slot::Output(0))
             .write("taps", Slot::Output(1))
             .uniform("count", count)
-            .uniform("lowest", f32::NEG_INFINITY);
-        self.uniforms(dispatch, input).over(count);
+            .uniform("lowest", f32::NEG_INFINITY)
+            .lanes(input.dtype, output.dtype, four);
+        self.uniforms(dispatch, &input.shape).over(count);
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[input].allows_half()
     }
 
     cpu_kernel!(eval);
@@ -205,19 +215,25 @@ impl Op for MaxPool2dGrad {
         "grad_input"
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::float(self.shape.clone(), inputs[0].dtype)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let count = self.shape.numel();
+        let (grad_output, output) = (&lower.inputs[0], &lower.outputs[0]);
+        let (four, count) = lanes(output);
         let dispatch = lower
             .dispatch("max_pool2d", "grad_input")
             .read("grad_output", Slot::Input(0))
             .read("winners", Slot::Input(1))
             .write("output", Slot::Output(0))
-            .uniform("count", count);
+            .uniform("count", count)
+            .lanes(grad_output.dtype, output.dtype, four);
         self.forward.uniforms(dispatch, &self.shape).over(count);
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[input].allows_half()
     }
 
     cpu_kernel!(eval);
@@ -290,6 +306,7 @@ fn samples() -> Vec<Sample> {
         case("ceil", [1, 3, 7, 8], pool(3).stride(2).ceil_mode(true)),
         case("ceil-last-in-padding", [1, 2, 5, 7], pool(2).padding(1).ceil_mode(true)),
         case("ceil-larger-than-image", [2, 3, 2, 2], pool(3).stride(2).ceil_mode(true)),
+        case("channels-of-four", [2, 12, 7, 5], pool(3).stride(2).padding(1)),
         case("whole-image", [2, 5, 3, 5], MaxPool2d::new([3, 5])),
         case("many-channels", [1, 67, 3, 1], MaxPool2d::new([2, 1]).stride(1)),
     ]

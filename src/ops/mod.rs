@@ -6,7 +6,7 @@ mod shared;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::graph::{Graph, Value, reverse_walk};
+use crate::graph::{Graph, Op, Value, reverse_walk};
 
 pub use shared::epilogue::Epilogue;
 pub(crate) use shared::layer::unknown_argument;
@@ -175,6 +175,7 @@ operators! {
     layer_norm2d,
     leaky_relu,
     linear,
+    loss_scale,
     matmul,
     max_pool2d,
     mse,
@@ -189,11 +190,16 @@ operators! {
     tanh,
 }
 
-/// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph.
+/// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph; in mixed precision times the loss scale.
 pub fn gradients(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
     let shape = graph.shape(loss).clone();
-    let one = graph.apply_named("loss".into(), Arc::new(fill::Fill { shape, value: 1.0 }), &[])?[0];
-    gradients_of(graph, &[(loss, one)], wrt)
+    let seed: Arc<dyn Op> = if graph.is_half() {
+        Arc::new(loss_scale::LossScale { shape })
+    } else {
+        Arc::new(fill::Fill { shape, value: 1.0 })
+    };
+    let seed = graph.apply_named("loss".into(), seed, &[])?[0];
+    gradients_of(graph, &[(loss, seed)], wrt)
 }
 
 /// Adds the gradients of several values, each with its upstream gradient, with respect to `wrt` to the graph.

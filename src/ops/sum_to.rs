@@ -46,7 +46,7 @@ impl Op for SumTo {
     fn lower(&self, lower: &mut Lower<'_>) {
         let walk = Walk::new(&lower.inputs[0].shape, &self.shape);
         let Walk { keep, sum, input, output } = walk;
-        let count = self.shape.numel();
+        let (count, dtype) = (self.shape.numel(), lower.inputs[0].dtype);
         lower
             .dispatch("sum_to", "forward")
             .read("input", Slot::Input(0))
@@ -56,7 +56,12 @@ impl Op for SumTo {
             .uniforms(&[("sum_1", sum[1]), ("sum_2", sum[2]), ("sum_3", sum[3])])
             .uniforms(&[("in_0", input[0]), ("in_1", input[1]), ("in_2", input[2]), ("in_3", input[3])])
             .uniforms(&[("out_0", output[0]), ("out_1", output[1]), ("out_2", output[2]), ("out_3", output[3])])
+            .loads(dtype)
             .groups(count);
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
@@ -106,6 +111,7 @@ fn samples() -> Vec<Sample> {
     vec![
         case("channels", &[3, 5, 7, 11], &[5, 1, 1]),
         case("pixels", &[3, 5, 7, 11], &[3, 1, 7, 11]),
+        case("pixels-of-four", &[3, 8, 5, 7], &[3, 8, 1, 1]),
         case("scalar", &[9, 13], &[]),
         case("columns", &[71, 3], &[3]),
     ]

@@ -3,8 +3,10 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::colour::Colours;
+use super::half_parameters::half_parameters;
 use super::liveness::Liveness;
-use super::{Command, Memory, PageList, Place, Plan, Program, update};
+use super::update::CONTROL;
+use super::{Command, Control, Memory, PageList, Place, Plan, Program, update};
 use crate::error::{Error, Result};
 use crate::graph::{
     Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, Node, NodeKind, Op, Slot, Value,
@@ -16,8 +18,9 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
     let lowered = lower_nodes(graph, &liveness, capabilities);
     let pins = Pins::choose(program, graph, &lowered);
     let mut places = Places::new(program, graph, &pins);
+    let commands = places.add_half_parameters(program, graph, capabilities);
     let mut plan = Plan {
-        commands: vec![],
+        commands,
         temporaries: vec![],
         tables: vec![],
         inputs: places.inputs.clone(),
@@ -53,7 +56,9 @@ struct LoweredNode {
 
 fn lower_nodes(graph: &Graph, liveness: &Liveness, capabilities: &Capabilities) -> Vec<LoweredNode> {
     let nodes = graph.nodes().iter().enumerate().filter(|(index, _)| liveness.needed[*index]);
+    let half: HashSet<usize> = graph.half_parameters().iter().map(|(_, half)| half.node).collect();
     nodes
+        .filter(|(index, _)| !half.contains(index))
         .filter_map(|(index, node)| match &node.kind {
             NodeKind::Op(op) => Some(lower_node(graph, index, node, op.as_ref(), capabilities)),
             _ => None,
@@ -76,6 +81,7 @@ fn lower_node(
         Slot::Input(i) => inputs[i].bytes(),
         Slot::Output(i) => node.outputs[i].bytes(),
         Slot::Scratch(i) => scratch[i] * 4,
+        Slot::Control => Control::WORDS * 4,
     };
     let moved = |dispatch: &Dispatch<Slot>| dispatch.bindings.iter().map(|b| bytes(b.buffer)).sum::<usize>();
     // Of several that move as much, the first.
@@ -124,7 +130,7 @@ impl Pins {
         let value_of = |slot: &Slot| match *slot {
             Slot::Input(i) => Some(graph.nodes()[node.index].inputs[i]),
             Slot::Output(output) => Some(Value { node: node.index, output }),
-            Slot::Scratch(_) => None,
+            Slot::Scratch(_) | Slot::Control => None,
         };
         node.dispatches.iter().find_map(|dispatch| {
             let pinned = |access: Access| {
@@ -151,12 +157,18 @@ struct Places {
     of: HashMap<Value, Place>,
     inputs: IndexMap<String, crate::graph::TensorDesc>,
     colours: Colours,
+    /// Values that share memory with others until the end.
+    kept: HashSet<Value>,
 }
 
 impl Places {
     fn new(program: &Program, graph: &Graph, pins: &Pins) -> Places {
-        let mut places =
-            Places { of: pins.pinned.clone(), inputs: IndexMap::new(), colours: Colours::default() };
+        let mut places = Places {
+            of: pins.pinned.clone(),
+            inputs: IndexMap::new(),
+            colours: Colours::default(),
+            kept: HashSet::new(),
+        };
         for (index, node) in graph.nodes().iter().enumerate() {
             let value = Value { node: index, output: 0 };
             let place = match node.kind {
@@ -180,6 +192,19 @@ impl Places {
         places
     }
 
+    /// Gives places to the f16 copies of parameters; what makes them comes before all else.
+    fn add_half_parameters(
+        &mut self,
+        program: &Program,
+        graph: &Graph,
+        capabilities: &Capabilities,
+    ) -> Vec<Command> {
+        let (places, commands) = half_parameters(program, graph, capabilities, |bytes| self.take(bytes));
+        self.kept.extend(places.keys());
+        self.of.extend(places);
+        commands
+    }
+
     fn emit(&mut self, graph: &Graph, liveness: &Liveness, lowered: LoweredNode) -> Vec<Command> {
         let node = &graph.nodes()[lowered.index];
         for (output, desc) in node.outputs.iter().enumerate() {
@@ -194,13 +219,15 @@ impl Places {
             Slot::Input(i) => self.of[&node.inputs[i]],
             Slot::Output(output) => self.of[&Value { node: lowered.index, output }],
             Slot::Scratch(i) => scratch[i],
+            Slot::Control => CONTROL,
         };
         let commands = lowered.dispatches.into_iter().map(|dispatch| Command::Dispatch {
             label: lowered.label.clone(),
             dispatch: dispatch.placed(place),
         });
         let commands = commands.collect();
-        let dead = liveness.dies_after[lowered.index].iter().map(|value| self.of[value]);
+        let dead = liveness.dies_after[lowered.index].iter();
+        let dead = dead.filter(|value| !self.kept.contains(value)).map(|value| self.of[value]);
         for place in dead.chain(scratch).collect::<Vec<_>>() {
             if let Memory::Temporary(colour) = place.memory {
                 self.colours.release(colour);

@@ -3,6 +3,7 @@
 //! Everything here is a pure function: a plan can be built and printed on a machine without a GPU.
 
 mod colour;
+mod half_parameters;
 mod liveness;
 mod lowering;
 mod pages;
@@ -27,7 +28,9 @@ pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
 
 use crate::error::{Error, Result};
-use crate::graph::{Capabilities, Choice, Dispatch, Graph, NodeKind, ParameterGroup, TensorDesc, Update};
+use crate::graph::{
+    Capabilities, Choice, Dispatch, Graph, LossScale, NodeKind, ParameterGroup, TensorDesc, Update,
+};
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
 #[derive(Debug)]
@@ -82,6 +85,16 @@ impl Program {
     /// Bytes of all residents on a device.
     pub fn resident_bytes(&self) -> u64 {
         self.residents.values().map(|desc| desc.bytes() as u64).sum()
+    }
+
+    /// Whether gradients are scaled, because values may be f16.
+    pub fn scales_loss(&self) -> bool {
+        self.optimizer.is_some() && self.graphs.first().is_some_and(Graph::is_half)
+    }
+
+    /// The loss scale of the first step.
+    pub fn initial_loss_scale(&self) -> LossScale {
+        if self.scales_loss() { LossScale::INITIAL } else { LossScale::ONE }
     }
 
     /// Names of the optimizer's state arrays.
@@ -187,8 +200,22 @@ impl Control {
     pub const CORRECT: usize = 3;
     /// Norm of all gradients before clipping.
     pub const GRAD_NORM: usize = 4;
+    /// The loss scale of the next step; 1 where nothing is scaled.
+    pub const LOSS_SCALE: usize = 5;
+    /// Steps since the loss scale last changed.
+    pub const GOOD_STEPS: usize = 6;
+    /// 1 after a step whose update was left out, by a halt or because f16 overflowed.
+    pub const SKIPPED: usize = 7;
     /// Length of the buffer, in 4-byte words.
     pub const WORDS: usize = 8;
+
+    /// The words before a step.
+    pub fn initial(loss_scale: LossScale) -> [f32; Control::WORDS] {
+        let mut words = [0.0; Control::WORDS];
+        words[Control::LOSS_SCALE] = loss_scale.scale;
+        words[Control::GOOD_STEPS] = loss_scale.good_steps as f32;
+        words
+    }
 }
 
 /// What a training step reports.
@@ -200,10 +227,12 @@ pub struct StepReport {
     pub loss: f32,
     /// Correct predictions in the batch, if the graph has an output `correct`.
     pub correct: f32,
-    /// Norm of all gradients before clipping.
+    /// Norm of all gradients before clipping, without the loss scale; not finite if f16 overflowed.
     pub grad_norm: f32,
     /// Whether this step's update, and all later ones, were left out.
     pub halted: bool,
+    /// The scale of the next step's gradients.
+    pub loss_scale: LossScale,
 }
 
 impl StepReport {
@@ -215,6 +244,10 @@ impl StepReport {
             correct: words[Control::CORRECT],
             grad_norm: words[Control::GRAD_NORM],
             halted: words[Control::HALTED] != 0.0,
+            loss_scale: LossScale {
+                scale: words[Control::LOSS_SCALE],
+                good_steps: words[Control::GOOD_STEPS] as u32,
+            },
         }
     }
 }

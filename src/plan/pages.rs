@@ -4,9 +4,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeKind, Value};
 use crate::tensor::{HostTensor, Layout, Shape};
 
-/// Elements to which ranges in a page are aligned: 256 bytes, WebGPU's alignment of bindings, and one block of the
-/// optimizer's table of groups.
+/// Elements of one block of the optimizer's table of groups.
 pub(super) const ALIGN: usize = 64;
+
+/// Elements to which ranges in a page are aligned: 256 bytes as f16, WebGPU's alignment of bindings.
+const SPAN_ALIGN: usize = 2 * ALIGN;
 
 /// Where one tensor lies in a page list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +125,7 @@ impl PageSet {
 
     fn add(&mut self, name: &str, shape: &Shape, max_page_bytes: u64) -> Result<()> {
         let (len, limit) = (shape.numel(), (max_page_bytes / 4) as usize);
-        let aligned = len.next_multiple_of(ALIGN);
+        let aligned = len.next_multiple_of(SPAN_ALIGN);
         if aligned > limit {
             return Err(Error::Model(format!(
                 "has a tensor \"{name}\" {shape} of {} MiB, but the device binds at most {} MiB at once; use \

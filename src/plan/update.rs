@@ -9,12 +9,13 @@ use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup, Variant};
 const NORM_PARTS: usize = 512;
 /// Elements of which a workgroup adds up the squares, at least.
 const SHORTEST_PART: usize = 1024;
-/// Words before the sums of squares: halted before, loss, correct predictions.
+/// Words before the sums of squares: halted before, loss, correct predictions, loss scale.
 const HEADER: usize = 4;
 /// Workgroups of the optimizer, at most; an estimate, enough to fill a large GPU.
 const UPDATE_GROUPS: usize = 4096;
 
-const CONTROL: Place = Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
+pub(super) const CONTROL: Place =
+    Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
 
 /// Appends the update of parameters and statistics to a plan whose gradients are in their pages.
 pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
@@ -85,6 +86,7 @@ fn append_optimizer(program: &Program, plan: &mut Plan, norm: &Norm) {
         bindings.extend(slots.map(|(slot, &name)| write(name, whole(PageList::Slot(slot), page, len))));
         let mut uniforms = update.uniforms();
         uniforms.extend([("count", len.into()), ("parts", norm.parts.into())]);
+        uniforms.push(("scales_loss", program.scales_loss().into()));
         let label = format!("parameters {}.update", update.name());
         let workgroups = spread(len.div_ceil(4 * 64).min(UPDATE_GROUPS));
         let dispatch = Dispatch {

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use crate::cpu::{Element, Session};
 use crate::graph::{Graph, Mode, Real, Step, TensorDesc, Value};
-use crate::ops::{self, Sample, cast::Cast, fill::Fill, mul::Mul};
+use crate::ops::cast::{Cast, autocast};
+use crate::ops::{self, Sample, fill::Fill, mul::Mul};
 use crate::plan::{Data, Program};
 use crate::tensor::{CounterRng, DType, Layout, Purpose};
 
@@ -56,7 +57,8 @@ impl Case {
     }
 
     fn build(sample: &Sample, backward: bool) -> crate::Result<Case> {
-        let mut graph = Graph::new(Mode::Train);
+        let graph = Graph::new(Mode::Train);
+        let mut graph = if sample.half { autocast(graph) } else { graph };
         let mut case = vec![];
         let (mut values, mut leaves) = (vec![], vec![]);
         for (number, input) in sample.inputs.iter().enumerate() {
@@ -72,6 +74,11 @@ impl Case {
                 leaves.push((number, leaf));
             } else {
                 values.push(leaf);
+            }
+        }
+        for value in values.iter_mut().filter(|_| sample.half) {
+            if graph.desc(*value).allows_half() {
+                *value = graph.apply1(Cast { dtype: DType::F16 }, &[*value])?;
             }
         }
         let mut outputs = graph.scope("sample", |graph| (sample.build)(graph, &values))?;

@@ -41,7 +41,7 @@ impl Op for HalfOp {
         Ok(outputs.into_iter().map(|output| output.with_dtype(self.output)).collect())
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 

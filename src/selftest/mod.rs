@@ -11,7 +11,30 @@ pub use cooperative::{ProductCase, check_product, product_cases, prove_products}
 pub use device::{check_on_gpu, run_on_gpu, serially};
 pub use gradient::check_gradients;
 
-use crate::ops::Sample;
+use crate::graph::NodeKind;
+use crate::ops::{Operator, Sample};
+use crate::tensor::DType;
+
+/// An operator's samples, each followed by the same in mixed precision if that changes anything for the operator.
+pub fn samples(operator: &Operator) -> Vec<Sample> {
+    let variants = |sample: Sample| {
+        let half = sample.in_half();
+        let changes = takes_part_in_half(operator.name, &half);
+        [Some(sample), changes.then_some(half)].into_iter().flatten()
+    };
+    (operator.samples)().into_iter().flat_map(variants).collect()
+}
+
+/// Whether a node of the operator reads or makes f16.
+fn takes_part_in_half(operator: &str, sample: &Sample) -> bool {
+    let Ok(case) = Case::new(sample) else { return true };
+    let graph = &case.program.graphs[0];
+    graph.nodes().iter().any(|node| {
+        let mut descs = node.inputs.iter().map(|value| graph.desc(*value)).chain(&node.outputs);
+        let ours = matches!(&node.kind, NodeKind::Op(op) if op.name() == operator);
+        ours && operator != "cast" && descs.any(|desc| desc.dtype == DType::F16)
+    })
+}
 
 /// Checks what needs no GPU: the f64 gradients, and that a NaN in the first input reaches the outputs.
 pub fn check_on_host(sample: &Sample) -> Result<(), String> {

@@ -23,6 +23,12 @@ impl Layout {
         Layout { shape: shape.clone(), strides }
     }
 
+    /// How many elements of `shape` lie side by side before the next row or pixel begins: the channels of an image, the
+    /// columns of a matrix.
+    pub fn innermost(shape: &Shape) -> usize {
+        if shape.len() == 4 { shape[1] } else { shape.last().copied().unwrap_or(1) }
+    }
+
     /// Stride, in elements, of each logical dimension.
     pub fn strides(&self) -> &[usize] {
         &self.strides

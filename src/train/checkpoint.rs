@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::device::Environment;
 use super::weights::{self, TensorFile, Tensors};
 use crate::error::{Error, Result};
+use crate::graph::LossScale;
 use crate::plan::{PageList, Program};
 
 /// Where a run stands: everything that is not a tensor.
@@ -23,6 +24,9 @@ pub struct Progress {
     pub totals: Totals,
     /// What the bits depend on.
     pub environment: Environment,
+    /// The factor on the next step's gradients.
+    #[serde(default = "LossScale::one")]
+    pub loss_scale: LossScale,
 }
 
 /// Sums over the steps of an epoch; kept as bits so that a resumed epoch reports what it would have.

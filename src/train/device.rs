@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::recipe::DeviceChoice;
+use super::recipe::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, AdapterKind, Checks, Gpu, Opening, adapters};
 
@@ -30,6 +30,13 @@ pub struct Environment {
     /// How matrices of f16 are multiplied cooperatively; empty if they are not.
     #[serde(default)]
     pub cooperative: String,
+    /// The type of activations and their gradients.
+    #[serde(default = "f32_name")]
+    pub precision: String,
+}
+
+fn f32_name() -> String {
+    Precision::F32.name().to_string()
 }
 
 impl Device {
@@ -87,7 +94,14 @@ impl Device {
             Device::Gpu(gpu) => gpu.capabilities.cooperative.map_or_else(String::new, |way| way.name()),
             Device::Cpu => String::new(),
         };
-        Environment { device, driver, threads: rayon::current_num_threads(), version, cooperative }
+        Environment {
+            device,
+            driver,
+            threads: rayon::current_num_threads(),
+            version,
+            cooperative,
+            precision: f32_name(),
+        }
     }
 
     /// Largest page of parameters that the device binds at once, in bytes.

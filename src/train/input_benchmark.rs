@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::device::Device;
 use super::feed::{Feed, Placement};
 use super::program::{self, TRAIN, Task};
-use super::recipe::Algorithm;
+use super::recipe::{Algorithm, Precision};
 use super::session::Session;
 use super::weights;
 use crate::data::{Dataset, End, Images, Order, Position, Split};
@@ -77,6 +77,7 @@ pub async fn input_benchmark(
         classes: data.classes.len(),
         batch_size: settings.batch_size,
         label_smoothing: 0.0,
+        precision: Precision::F32,
     };
     let bench = Bench { model, device, settings, task };
     let ready = Dataset { train: random_split(&task)?, ..data.clone() };

@@ -31,8 +31,11 @@ pub struct StepLine {
     pub loss: f32,
     /// Of this step.
     pub lr: f64,
-    /// Norm of the gradients before clipping.
+    /// Norm of the gradients before clipping, without the loss scale; `null` where f16 overflowed.
     pub grad_norm: f32,
+    /// The factor on the next step's gradients; only in mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
     /// Since the last logged step.
     pub img_per_s: f64,
 }

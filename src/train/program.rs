@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::device::Device;
 use super::feed::Feed;
+use super::recipe::Precision;
 use crate::error::Result;
 use crate::fusion::{fuse, fuse_gradients};
 use crate::graph::{Graph, Mode, ParameterGroup, Update, Value};
@@ -29,6 +30,8 @@ pub struct Task {
     pub batch_size: usize,
     /// Share of the target that is spread over all classes.
     pub label_smoothing: f32,
+    /// The type of activations and their gradients.
+    pub precision: Precision,
 }
 
 /// The program that trains and evaluates a classifier: two graphs over the same parameters.
@@ -111,7 +114,7 @@ pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
 }
 
 fn train_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
-    let mut graph = Graph::new(Mode::Train);
+    let mut graph = task.precision.graph(Mode::Train);
     let (logits, labels) = network(feed, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
@@ -134,7 +137,7 @@ fn with_gradients(mut graph: Graph) -> Result<Graph> {
 }
 
 fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
-    let mut graph = Graph::new(Mode::Eval);
+    let mut graph = task.precision.graph(Mode::Eval);
     let (logits, labels) = network(feed, model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
@@ -147,5 +150,5 @@ fn network(feed: Feed, model: &Model, task: &Task, graph: &mut Graph) -> Result<
     let (images, labels) = feed.build(graph, task)?;
     let logits = model.build(graph, images)?;
     model.check_classes(graph, logits, task.classes)?;
-    Ok((logits, labels))
+    Ok((graph.as_f32(logits)?, labels))
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::device::{Device, in_parallel};
 use crate::error::Result;
-use crate::graph::Step;
+use crate::graph::{LossScale, Step};
 use crate::plan::{Data, Finished, KernelTime, PageList, Program, Resident};
 use crate::{cpu, gpu};
 
@@ -75,6 +75,14 @@ impl Session {
                 session.write_resident(name, data.clone());
                 Ok(())
             }
+        }
+    }
+
+    /// Sets the scale of the next step's gradients.
+    pub fn set_loss_scale(&mut self, loss_scale: LossScale) {
+        match self {
+            Session::Gpu(session, _) => session.set_loss_scale(loss_scale),
+            Session::Cpu(session, ..) => session.set_loss_scale(loss_scale),
         }
     }
 

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
-use super::device::Device;
+use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
 use super::feed::{Feed, Placement};
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
 use super::program::{self, EVAL, TRAIN, Task};
-use super::recipe::{Length, ResolvedRecipe};
+use super::recipe::{Length, Precision, ResolvedRecipe};
 use super::run::{Run, RunModel};
 use super::session::Session;
 use super::weights::{self, Tensors};
 use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
-use crate::graph::{NodeKind, Step, Update};
+use crate::graph::{LossScale, NodeKind, Step, Update};
 use crate::models::Model;
 use crate::optim::Schedule;
 use crate::plan::{PageList, Program, StepReport};
@@ -38,6 +38,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// Share of the target that is spread over all classes.
     pub label_smoothing: f32,
+    /// The type of activations and their gradients.
+    pub precision: Precision,
     /// Gradients with a larger norm are scaled to it.
     pub clip_norm: Option<f32>,
     /// Seed of all random numbers.
@@ -62,6 +64,7 @@ impl Settings {
             weight_decay: recipe.weight_decay as f32,
             schedule: recipe.schedule.clone(),
             label_smoothing: recipe.label_smoothing as f32,
+            precision: recipe.precision,
             clip_norm: recipe.clip_norm.map(|norm| norm as f32),
             seed: recipe.seed,
             shuffle: recipe.shuffle,
@@ -129,6 +132,7 @@ impl<'d> Trainer<'d> {
             classes: data.classes.len(),
             batch_size: settings.batch_size,
             label_smoothing: settings.label_smoothing,
+            precision: settings.precision,
         };
         let feeds = Feed::choose(data, device, settings.placement);
         let optimizer = (settings.update.clone(), settings.weight_decay);
@@ -149,7 +153,11 @@ impl<'d> Trainer<'d> {
             position: 0,
             seed: settings.seed,
             totals: Totals::default(),
-            environment: device.environment(),
+            environment: Environment {
+                precision: settings.precision.name().to_string(),
+                ..device.environment()
+            },
+            loss_scale: program.initial_loss_scale(),
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
@@ -195,7 +203,12 @@ impl<'d> Trainer<'d> {
             }
         }
         let environment = self.progress.environment.clone();
-        self.progress = Progress { environment, ..checkpoint.progress.clone() };
+        let loss_scale = match self.program.scales_loss() {
+            true => checkpoint.progress.loss_scale,
+            false => LossScale::ONE,
+        };
+        self.session.set_loss_scale(loss_scale);
+        self.progress = Progress { environment, loss_scale, ..checkpoint.progress.clone() };
         Ok(())
     }
 
@@ -335,6 +348,7 @@ impl<'d> Trainer<'d> {
         }
         let batch_size = self.task.batch_size;
         self.progress.step = report.step;
+        self.progress.loss_scale = report.loss_scale;
         self.progress.position += 1;
         self.progress.totals.add(f64::from(report.loss), f64::from(report.correct), batch_size as u64);
         self.clock.logged.1 += batch_size as u64;
@@ -352,7 +366,8 @@ impl<'d> Trainer<'d> {
             self.clock.logged = (Instant::now(), 0);
             let lr = self.settings.schedule.learning_rate(report.step - 1, total);
             let StepReport { step, loss, grad_norm, .. } = *report;
-            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, img_per_s }))?;
+            let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
+            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
         }
         Ok(())
     }

@@ -14,8 +14,9 @@ use wgrad::models::{Model, ModelSpec, built_in};
 use wgrad::ops;
 use wgrad::optim::{Adam, Sgd};
 use wgrad::plan::{self, BINDING_UNIT, Command, Memory, Optimizer, Plan, Program};
-use wgrad::selftest::Case;
+use wgrad::selftest::{self, Case};
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph, training};
+use wgrad::train::recipe::Precision;
 use wgrad::train::{Device, Session};
 
 use replay::{Fault, replay};
@@ -48,7 +49,11 @@ fn models() -> Vec<Model> {
 
 /// The program that trains a model, its tensors in pages of at most `max_page_bytes`.
 fn program(model: &Model, batch_size: usize, max_page_bytes: u64) -> Program {
-    let task = Task { image: model.input(), classes: 10, batch_size, label_smoothing: 0.1 };
+    program_of(model, batch_size, max_page_bytes, Precision::F32)
+}
+
+fn program_of(model: &Model, batch_size: usize, max_page_bytes: u64, precision: Precision) -> Program {
+    let task = Task { image: model.input(), classes: 10, batch_size, label_smoothing: 0.1, precision };
     let graphs = vec![train_graph(model, &task).unwrap(), eval_graph(model, &task).unwrap()];
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.01 }; graphs[TRAIN].parameters().len()];
     let update = Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true });
@@ -58,22 +63,22 @@ fn program(model: &Model, batch_size: usize, max_page_bytes: u64) -> Program {
 /// Bytes of the largest parameter: the smallest limit of a page.
 fn largest(program: &Program) -> u64 {
     let spans = program.pages.parameters.tensors().iter();
-    spans.map(|(_, _, span)| span.len.next_multiple_of(64) as u64 * 4).max().unwrap()
+    spans.map(|(_, _, span)| span.len.next_multiple_of(128) as u64 * 4).max().unwrap()
 }
 
 #[test]
 fn every_read_of_a_model_finds_what_was_written_last() {
     for model in models() {
-        for batch in [1, 5] {
-            let program = self::program(&model, batch, 128 << 20);
-            let one_page_each = self::program(&model, batch, largest(&program));
+        for (batch, precision) in [(1, Precision::F32), (5, Precision::F32), (5, Precision::F16)] {
+            let program = program_of(&model, batch, 128 << 20, precision);
+            let one_page_each = program_of(&model, batch, largest(&program), precision);
             assert!(one_page_each.pages.parameters.page_lens().len() > 1);
             for program in [program, one_page_each] {
                 for graph in &program.graphs {
                     let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
                     let mode = graph.mode();
                     replay(&program, graph, &plan, PORTABLE).unwrap_or_else(|fault| {
-                        panic!("{}, batch {batch}, {mode:?}: {fault:?}", model.name())
+                        panic!("{}, batch {batch}, {precision:?}, {mode:?}: {fault:?}", model.name())
                     });
                 }
             }
@@ -83,7 +88,7 @@ fn every_read_of_a_model_finds_what_was_written_last() {
 
 #[test]
 fn every_read_of_an_operator_finds_what_was_written_last() {
-    for sample in ops::registry().iter().flat_map(|operator| (operator.samples)()) {
+    for sample in ops::registry().iter().flat_map(selftest::samples) {
         let program = Case::new(&sample).unwrap().program;
         let graph = &program.graphs[0];
         let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
@@ -182,7 +187,13 @@ fn sessions_allocate_what_plans_say() {
         eprintln!("SKIPPED: this machine has no adapter; its memory was not counted");
     }
     let model = ModelSpec::load("lenet5").unwrap().unbound().unwrap();
-    let task = Task { image: model.input(), classes: 10, batch_size: 3, label_smoothing: 0.0 };
+    let task = Task {
+        image: model.input(),
+        classes: 10,
+        batch_size: 3,
+        label_smoothing: 0.0,
+        precision: Precision::F32,
+    };
     for adapter in adapters {
         let device = Device::Gpu(Arc::new(block_on(Gpu::open(&adapter)).unwrap()));
         let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });

@@ -9,7 +9,12 @@ use wgrad::plan::{Command, Control, Memory, PageList, Place, Plan, Program};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     Value(Value),
-    Scratch { node: usize, index: usize },
+    Scratch {
+        node: usize,
+        index: usize,
+    },
+    /// The control words.
+    Control,
 }
 
 /// What is wrong with a plan.
@@ -31,6 +36,7 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
     let mut replay = Replay { program, plan, written: HashMap::new(), uses: vec![], clock: 0 };
     replay.fill_stored(graph);
     let mut commands = plan.commands.iter();
+    replay.cast_parameters(graph, &mut commands)?;
     for (index, dispatch, inputs) in lowered(graph, limits) {
         let Some(Command::Dispatch { label, dispatch: placed }) = commands.next() else {
             return Err(Fault::Different {
@@ -44,6 +50,7 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
             Slot::Input(i) => Content::Value(inputs[i]),
             Slot::Output(output) => Content::Value(Value { node: index, output }),
             Slot::Scratch(i) => Content::Scratch { node: index, index: i },
+            Slot::Control => Content::Control,
         };
         let contents: Vec<Content> =
             dispatch.bindings.iter().map(|binding| content(binding.buffer)).collect();
@@ -79,6 +86,10 @@ fn lowered<'a>(
     let nodes = graph.nodes().iter().enumerate().filter(move |(index, _)| needed[*index]);
     nodes.flat_map(move |(index, node)| {
         let NodeKind::Op(op) = &node.kind else { return vec![] };
+        // Whole pages of parameters are cast when a plan begins.
+        if graph.half_parameters().iter().any(|(_, half)| half.node == index) {
+            return vec![];
+        }
         let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
         let mut lower = Lower::new(&node.name, &inputs, &node.outputs, limits);
         op.lower(&mut lower);
@@ -99,6 +110,8 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Inputs, parameters and running statistics are there from the start.
     fn fill_stored(&mut self, graph: &Graph) {
+        let words = Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
+        self.write(words, Content::Control);
         let mut inputs = 0;
         for (node, kind) in graph.nodes().iter().map(|node| &node.kind).enumerate() {
             let value = Value { node, output: 0 };
@@ -120,6 +133,45 @@ impl Replay<'_> {
             };
             self.write(Place { memory, offset, bytes }, Content::Value(value));
         }
+    }
+
+    /// A dispatch for each page that has parameters which are read as f16.
+    fn cast_parameters<'c>(
+        &mut self,
+        graph: &Graph,
+        commands: &mut impl Iterator<Item = &'c Command>,
+    ) -> Result<(), Fault> {
+        let needed = graph.needed();
+        let casts: Vec<_> =
+            graph.half_parameters().into_iter().filter(|(_, half)| needed[half.node]).collect();
+        let mut pages: Vec<usize> = vec![];
+        for (parameter, _) in &casts {
+            let page = self.program.pages.span(graph, *parameter).page;
+            if pages.contains(&page) {
+                continue;
+            }
+            pages.push(page);
+            let Some(Command::Dispatch { label, dispatch }) = commands.next() else {
+                return Err(Fault::Different { at: "the casts of parameters".to_string() });
+            };
+            self.check_bindings(label, &dispatch.bindings)?;
+            let [from, to] = [&dispatch.bindings[0].buffer, &dispatch.bindings[1].buffer];
+            if from.memory != Memory::Page(PageList::Parameters, page) || to.bytes * 2 != from.bytes {
+                return Err(Fault::Different { at: label.clone() });
+            }
+            for (parameter, value) in &casts {
+                let span = self.program.pages.span(graph, *parameter);
+                if span.page == page {
+                    let place = Place {
+                        offset: span.offset as u64 * 2,
+                        bytes: graph.desc(*value).bytes() as u64,
+                        ..*to
+                    };
+                    self.write(place, Content::Value(*value));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn page(&self, graph: &Graph, stored: Value, list: PageList) -> (Memory, u64) {

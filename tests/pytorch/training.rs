@@ -9,6 +9,7 @@ use wgrad::graph::{ParameterGroup, Step, Update};
 use wgrad::optim::{Adam, Curve, Schedule, Sgd};
 use wgrad::plan::{Optimizer, PageList, PageSet, Program, StepReport};
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph};
+use wgrad::train::recipe::Precision;
 
 use super::device::{Device, Session, devices};
 use super::golden::{Golden, Tensor, files, pages};
@@ -76,7 +77,13 @@ fn program(name: &str, file: &Golden, settings: &Settings) -> Program {
         panic!("images have five dimensions")
     };
     let classes = file.tensors["want.logits_eval"].shape()[1];
-    let task = Task { image: model.input(), classes, batch_size, label_smoothing: settings.label_smoothing };
+    let task = Task {
+        image: model.input(),
+        classes,
+        batch_size,
+        label_smoothing: settings.label_smoothing,
+        precision: Precision::F32,
+    };
     let graphs = vec![train_graph(&model, &task).unwrap(), eval_graph(&model, &task).unwrap()];
     let group = ParameterGroup { rate: 1.0, weight_decay: settings.args.weight_decay };
     let groups = vec![group; graphs[TRAIN].parameters().len()];

@@ -8,6 +8,7 @@ use wgrad::data::Split;
 use wgrad::graph::Step;
 use wgrad::plan::{Data, PageList, StepReport};
 use wgrad::train::program::{self, TRAIN, Task};
+use wgrad::train::recipe::Precision;
 use wgrad::train::recipe::Recipe;
 use wgrad::train::weights::{self, Tensors};
 use wgrad::train::{Device, Evaluation, Evaluator, Feed, Placement, Session};
@@ -19,7 +20,13 @@ fn setup() -> Setup {
 }
 
 fn task(setup: &Setup, batch_size: usize) -> Task {
-    Task { image: setup.data.image, classes: setup.data.classes.len(), batch_size, label_smoothing: 0.0 }
+    Task {
+        image: setup.data.image,
+        classes: setup.data.classes.len(),
+        batch_size,
+        label_smoothing: 0.0,
+        precision: Precision::F32,
+    }
 }
 
 fn evaluate(setup: &Setup, device: &Device, weights: &Tensors, split: &Split, batch: usize) -> Evaluation {

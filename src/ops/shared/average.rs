@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::{
     Backward, Context, DispatchBuilder, Host, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut,
 };
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape};
 
 /// An averaging pool.
 pub trait Average: Clone + std::fmt::Debug + Send + Sync + 'static {
@@ -29,20 +29,35 @@ pub trait Average: Clone + std::fmt::Debug + Send + Sync + 'static {
 
     /// Adds the dispatch of the forward pass.
     fn lower_forward(&self, lower: &mut Lower<'_>) {
-        let (input, output) = (&lower.inputs[0].shape, &lower.outputs[0].shape);
-        let (sizes, count) = (sizes(input, output), output.numel());
-        let dispatch = lower.dispatch(Self::NAME, "forward").read("input", Slot::Input(0)).uniforms(&sizes);
-        self.uniforms(dispatch).write("output", Slot::Output(0)).uniform("count", count).over(count);
+        let sizes = sizes(&lower.inputs[0].shape, &lower.outputs[0].shape);
+        self.lower_pass(lower, "forward", &sizes);
     }
 
     /// Adds the dispatch of the gradient.
     fn lower_grad_input(&self, lower: &mut Lower<'_>) {
-        let (output, input) = (&lower.inputs[0].shape, &lower.outputs[0].shape);
-        let (sizes, count) = (sizes(input, output), input.numel());
-        let dispatch =
-            lower.dispatch(Self::NAME, "grad_input").read("grad_output", Slot::Input(0)).uniforms(&sizes);
-        self.uniforms(dispatch).write("output", Slot::Output(0)).uniform("count", count).over(count);
+        let sizes = sizes(&lower.outputs[0].shape, &lower.inputs[0].shape);
+        self.lower_pass(lower, "grad_input", &sizes);
     }
+
+    /// Adds the dispatch of a pass that has an invocation for each channel, or four channels, of each output pixel.
+    fn lower_pass(&self, lower: &mut Lower<'_>, entry: &'static str, sizes: &[(&'static str, usize)]) {
+        let (input, output) = (&lower.inputs[0], &lower.outputs[0]);
+        let (four, count) = lanes(output);
+        let dispatch = lower
+            .dispatch(Self::NAME, entry)
+            .read("input", Slot::Input(0))
+            .write("output", Slot::Output(0))
+            .uniforms(sizes)
+            .uniform("count", count)
+            .lanes(input.dtype, output.dtype, four);
+        self.uniforms(dispatch).over(count);
+    }
+}
+
+/// Whether invocations do four channels each, and how many they are for an output of that shape.
+pub(crate) fn lanes(output: &TensorDesc) -> (bool, usize) {
+    let four = Layout::innermost(&output.shape).is_multiple_of(4);
+    (four, if four { output.numel() / 4 } else { output.numel() })
 }
 
 fn sizes(input: &Shape, output: &Shape) -> [(&'static str, usize); 5] {
@@ -94,7 +109,7 @@ impl<A: Average> Op for AveragePool<A> {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.0.output(&inputs[0].shape)?)])
+        Ok(vec![TensorDesc::float(self.0.output(&inputs[0].shape)?, inputs[0].dtype)])
     }
 
     /// dx[h, w] = sum of dy[p, q] / divisor[p, q] over the boxes (p, q) that hold (h, w)
@@ -105,6 +120,10 @@ impl<A: Average> Op for AveragePool<A> {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         self.0.lower_forward(lower);
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[input].allows_half()
     }
 
     cpu_kernel!(eval);
@@ -167,12 +186,16 @@ impl<A: Average> Op for AveragePoolGrad<A> {
         "grad_input"
     }
 
-    fn infer(&self, _: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(self.shape.clone())])
+    fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
+        Ok(vec![TensorDesc::float(self.shape.clone(), inputs[0].dtype)])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
         self.pool.lower_grad_input(lower);
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        inputs[input].allows_half()
     }
 
     cpu_kernel!(eval);

@@ -39,7 +39,7 @@ impl Op for NormalizationGrad {
         self.forward.settings(dispatch, &matrix, dtype).over((matrix.rows * matrix.columns).div_ceil(4));
     }
 
-    fn takes_half(&self, input: usize) -> bool {
+    fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
         input < 2
     }
 

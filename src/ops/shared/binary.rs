@@ -30,7 +30,8 @@ impl<C: Combine> Op for Binary<C> {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        Ok(vec![TensorDesc::f32(broadcast_shape(&inputs[0].shape, &inputs[1].shape)?)])
+        let shape = broadcast_shape(&inputs[0].shape, &inputs[1].shape)?;
+        Ok(vec![TensorDesc::float(shape, inputs[0].dtype)])
     }
 
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
@@ -49,11 +50,9 @@ impl<C: Combine> Op for Binary<C> {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let output = lower.outputs[0].shape.clone();
+        let (output, dtype) = (lower.outputs[0].clone(), lower.inputs[0].dtype);
         let count = output.numel();
-        let extents = physical_extents(&output);
-        let a = broadcast_strides(&lower.inputs[0].shape, &output);
-        let b = broadcast_strides(&lower.inputs[1].shape, &output);
+        let Walk { extents, a, b, fours } = Walk::new(lower.inputs, &output.shape);
         lower
             .dispatch(C::NAME, "forward")
             .read("a", Slot::Input(0))
@@ -67,7 +66,14 @@ impl<C: Combine> Op for Binary<C> {
             ])
             .uniforms(&[("a_0", a[0]), ("a_1", a[1]), ("a_2", a[2]), ("a_3", a[3])])
             .uniforms(&[("b_0", b[0]), ("b_1", b[1]), ("b_2", b[2]), ("b_3", b[3])])
-            .over(count);
+            .uniform("fours", fours)
+            .loads(dtype)
+            .stores(output.dtype, false)
+            .over(count.div_ceil(4));
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
+        true
     }
 
     cpu_kernel!(eval);
@@ -95,6 +101,27 @@ impl<C: Combine> Binary<C> {
                 *y = self.0.combine(a[offset(at, a_strides)], b[offset(at, b_strides)]);
             }
         });
+    }
+}
+
+/// How the shader walks both inputs in the output's physical order.
+struct Walk {
+    extents: [usize; 4],
+    a: [usize; 4],
+    b: [usize; 4],
+    /// Whether four neighbours of the output belong together in the inputs too, or are stretched from one element.
+    fours: bool,
+}
+
+impl Walk {
+    fn new(inputs: &[TensorDesc], output: &Shape) -> Walk {
+        if inputs[0].shape == inputs[1].shape {
+            let (extents, row) = ([1, 1, 1, output.numel()], [0, 0, 0, 1]);
+            return Walk { extents, a: row, b: row, fours: true };
+        }
+        let extents = physical_extents(output);
+        let [a, b] = [0, 1].map(|i| broadcast_strides(&inputs[i].shape, output));
+        Walk { extents, a, b, fours: extents[3].is_multiple_of(4) }
     }
 }
 

@@ -82,7 +82,7 @@ impl<D: Dropping> Op for Mask<D> {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let count = lower.outputs[0].numel();
+        let (count, dtype) = (lower.outputs[0].numel(), lower.outputs[0].dtype);
         let Sizes { channels, pixels } = Sizes::of(&lower.outputs[0].shape);
         let key = CounterRng::key_of(Purpose::Dropout, lower.name);
         lower
@@ -95,7 +95,13 @@ impl<D: Dropping> Op for Mask<D> {
             .uniform("key", key)
             .uniform("p", self.dropping.p())
             .uniform("scale", self.scale::<f32>())
-            .over(count);
+            .loads(dtype)
+            .stores(dtype, false)
+            .over(count.div_ceil(4));
+    }
+
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
+        true
     }
 
     cpu_kernel!(eval);

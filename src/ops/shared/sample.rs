@@ -54,6 +54,8 @@ pub struct Sample {
     pub differentiable: bool,
     /// Whether a NaN in its first input must reach the output.
     pub passes_nan: bool,
+    /// Whether its graph is one of mixed precision, with f16 inputs where their shapes allow that.
+    pub half: bool,
 }
 
 impl fmt::Debug for Sample {
@@ -72,7 +74,19 @@ impl Sample {
     ) -> Sample {
         let inputs =
             inputs.into_iter().map(|(shape, draw)| SampleInput { shape: shape.into(), draw }).collect();
-        Sample { id: id.into(), inputs, build: Arc::new(build), differentiable: true, passes_nan: true }
+        Sample {
+            id: id.into(),
+            inputs,
+            build: Arc::new(build),
+            differentiable: true,
+            passes_nan: true,
+            half: false,
+        }
+    }
+
+    /// The same in mixed precision.
+    pub fn in_half(&self) -> Sample {
+        Sample { id: format!("{}/f16", self.id), half: true, ..self.clone() }
     }
 
     /// The same with some of its inputs cast to f16 first. Central differences cannot be taken through that.

@@ -6,7 +6,7 @@ use super::matrix::Matrix;
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// A norm over sets of elements of one sample.
 pub trait SampleNorm: Clone + std::fmt::Debug + Send + Sync + 'static {
@@ -48,6 +48,11 @@ impl Sets {
     /// Elements of a set.
     pub(crate) fn len(&self) -> usize {
         self.pixels * self.channels / self.groups
+    }
+
+    /// Whether four neighbours in memory belong to one set.
+    fn fours(&self) -> bool {
+        (self.channels / self.groups).is_multiple_of(4)
     }
 
     /// The matrix over whose rows the gradients of weight and bias are sums: a column for each parameter.
@@ -102,6 +107,10 @@ struct GradInput<N>(N);
 #[derive(Clone, Debug)]
 struct GradParameters<N>(N);
 
+fn takes_half<N: SampleNorm>(norm: &N, input: &Shape) -> bool {
+    norm.sets(input).is_ok_and(|sets| sets.fours())
+}
+
 fn checked<N: SampleNorm>(norm: &N, input: &Shape) -> Sets {
     norm.sets(input).expect("the shape rule has checked the input")
 }
@@ -141,7 +150,7 @@ impl<N: SampleNorm> Op for Forward<N> {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let sets = checked(&self.0, &lower.inputs[0].shape);
-        let given = lower.inputs.len();
+        let (given, input, output) = (lower.inputs.len(), lower.inputs[0].dtype, lower.outputs[0].dtype);
         let input_or_first = |i: usize| if i < given { Slot::Input(i) } else { Slot::Input(0) };
         lower
             .dispatch(N::NAME, "forward")
@@ -155,7 +164,12 @@ impl<N: SampleNorm> Op for Forward<N> {
             .uniform("eps", self.0.eps())
             .uniform("has_weight", given > 1)
             .uniform("has_bias", given > 2)
+            .lanes(input, output, sets.fours())
             .groups(sets.count());
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        input == 0 && takes_half(&self.0, &inputs[0].shape)
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -187,7 +201,8 @@ impl<N: SampleNorm> Op for GradInput<N> {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let sets = checked(&self.0, &lower.inputs[1].shape);
-        let has_weight = lower.inputs.len() > 4;
+        let (has_weight, input, output) =
+            (lower.inputs.len() > 4, lower.inputs[1].dtype, lower.outputs[0].dtype);
         lower
             .dispatch(N::NAME, "grad_input")
             .read("grad_output", Slot::Input(0))
@@ -198,7 +213,12 @@ impl<N: SampleNorm> Op for GradInput<N> {
             .write("output", Slot::Output(0))
             .uniforms(&sets.uniforms())
             .uniform("has_weight", has_weight)
+            .lanes(input, output, sets.fours())
             .groups(sets.count());
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        input < 2 && takes_half(&self.0, &inputs[1].shape)
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
@@ -230,7 +250,7 @@ impl<N: SampleNorm> Op for GradParameters<N> {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let sets = checked(&self.0, &lower.inputs[1].shape);
-        let matrix = sets.matrix();
+        let (matrix, input) = (sets.matrix(), lower.inputs[1].dtype);
         let partials = lower.scratch(2 * matrix.slabs * matrix.columns);
         lower
             .dispatch(N::NAME, "partial_parameters")
@@ -242,6 +262,7 @@ impl<N: SampleNorm> Op for GradParameters<N> {
             .uniforms(&sets.uniforms())
             .uniforms(&matrix.uniforms())
             .uniform("rows_per_sample", matrix.rows / sets.samples)
+            .lanes(input, DType::F32, sets.fours())
             .over(matrix.slabs * matrix.columns);
         lower
             .dispatch(N::NAME, "finish_parameters")
@@ -250,7 +271,12 @@ impl<N: SampleNorm> Op for GradParameters<N> {
             .write("grad_bias", Slot::Output(1))
             .uniforms(&sets.uniforms())
             .uniforms(&matrix.uniforms())
+            .lanes(input, DType::F32, sets.fours())
             .groups(matrix.columns);
+    }
+
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        input < 2 && takes_half(&self.0, &inputs[1].shape)
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {

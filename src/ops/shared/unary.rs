@@ -69,7 +69,7 @@ impl<A: Activation> Op for Unary<A> {
             .over(count.div_ceil(4));
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 
@@ -118,7 +118,7 @@ impl<A: Activation> Op for UnaryGrad<A> {
             .over(count.div_ceil(4));
     }
 
-    fn takes_half(&self, _: usize) -> bool {
+    fn takes_half(&self, _: usize, _: &[TensorDesc]) -> bool {
         true
     }
 
@@ -174,7 +174,13 @@ pub(crate) fn samples<A: Activation>(activation: A) -> Vec<Sample> {
         let input = graph.apply1(Mul::default(), &[values[0], scale])?;
         graph.apply(op.clone(), &[input])
     });
-    vec![case("image", &[2, 3, 5, 7]), case("one", &[1]), case("matrix", &[3, 37]), wide]
+    vec![
+        case("image", &[2, 3, 5, 7]),
+        case("channels-of-four", &[2, 8, 3, 5]),
+        case("one", &[1]),
+        case("matrix", &[3, 37]),
+        wide,
+    ]
 }
 
 /// One sample of an activation, away from kinks.

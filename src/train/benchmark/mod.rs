@@ -67,6 +67,7 @@ pub async fn benchmark(
     let peak = peak(device).await?;
     let measured = result::Measured {
         device: device.name(),
+        precision: task.precision,
         flops: flops(&program),
         times,
         kernels,

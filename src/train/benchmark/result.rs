@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{BenchmarkSettings, Peak, Times};
 use crate::plan::KernelTime;
-use crate::train::recipe::OptimizerName;
+use crate::train::recipe::{OptimizerName, Precision};
 
 /// How fast a model trains on random images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,6 +100,7 @@ pub struct Kernel {
 /// What a benchmark has measured, before it is put into figures.
 pub(super) struct Measured {
     pub(super) device: String,
+    pub(super) precision: Precision,
     pub(super) flops: u64,
     pub(super) times: Times,
     pub(super) kernels: Vec<KernelTime>,
@@ -128,7 +129,7 @@ impl Measured {
         Benchmark {
             model: model.to_string(),
             device: self.device.clone(),
-            precision: "f32".to_string(),
+            precision: self.precision.name().to_string(),
             optimizer: settings.algorithm.name(),
             batch_size,
             steps: steps.len(),

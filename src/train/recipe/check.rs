@@ -25,6 +25,7 @@ impl Recipe {
             label_smoothing: within_one("--label-smoothing", self.label_smoothing.unwrap_or(0.0))?,
             clip_norm: self.clip_norm.map(|norm| positive("--clip-norm", norm)).transpose()?,
             schedule: self.schedule()?,
+            precision: self.precision.unwrap_or_default(),
             seed: self.seed()?,
             checkpoint_every: self.checkpoint_every.map(|n| count("--checkpoint-every", n)).transpose()?,
             log_every: count("--log-every", self.log_every.unwrap_or(10))?,

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSource;
+use crate::graph::{Graph, Mode};
+use crate::ops::cast::autocast;
 
 pub use device::DeviceChoice;
 pub use resolved::{Algorithm, Length, ResolvedRecipe};
@@ -82,6 +84,8 @@ pub struct Recipe {
     pub div_factor: Option<f64>,
     /// One-cycle: the first rate over the last; 10000 if left open.
     pub final_div_factor: Option<f64>,
+    /// The type of activations and their gradients; f32 if left open.
+    pub precision: Option<Precision>,
     /// Seed of split, initial weights, order and dropout; 0 if left open.
     pub seed: Option<u64>,
     /// The device; `auto` if left open.
@@ -109,6 +113,17 @@ pub enum OptimizerName {
     Adam,
     /// `torch.optim.AdamW`.
     AdamW,
+}
+
+/// The type of activations and their gradients, by its name in flags and recipes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// All 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats where shapes allow that, with f32 sums, weights and statistics and a loss scale: `torch.amp`.
+    F16,
 }
 
 /// A schedule, by its name in flags and recipes.
@@ -140,6 +155,27 @@ impl OptimizerName {
             OptimizerName::Sgd => "sgd",
             OptimizerName::Adam => "adam",
             OptimizerName::AdamW => "adamw",
+        }
+    }
+}
+
+impl Precision {
+    /// Both.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::F16];
+
+    /// As flags and recipes have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        }
+    }
+
+    /// An empty graph of this precision.
+    pub fn graph(self, mode: Mode) -> Graph {
+        match self {
+            Precision::F32 => Graph::new(mode),
+            Precision::F16 => autocast(Graph::new(mode)),
         }
     }
 }
@@ -213,6 +249,7 @@ impl Recipe {
             pct_start: self.pct_start.or(base.pct_start),
             div_factor: self.div_factor.or(base.div_factor),
             final_div_factor: self.final_div_factor.or(base.final_div_factor),
+            precision: self.precision.or(base.precision),
             seed: self.seed.or(base.seed),
             device: self.device.or(base.device),
             cooperative: self.cooperative.or(base.cooperative),

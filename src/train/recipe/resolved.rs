@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DeviceChoice, OptimizerName, Recipe, ScheduleName};
+use super::{DeviceChoice, OptimizerName, Precision, Recipe, ScheduleName};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::graph::Update;
@@ -34,6 +34,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// The type of activations and their gradients.
+    pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
     pub seed: u64,
     /// The device.
@@ -140,6 +142,7 @@ impl ResolvedRecipe {
             label_smoothing: Some(self.label_smoothing),
             clip_norm: self.clip_norm,
             lr: Some(self.schedule.lr),
+            precision: Some(self.precision),
             seed: Some(self.seed),
             device: Some(self.device.clone()),
             cooperative: Some(self.cooperative),
