@@ -6,7 +6,7 @@
 //
 //   product   C[m, n] = sum over taps and k of left[m + tap, k] right[tap, k, n]
 //   gather    images N,H,W,C -> flat pixels: a grid with a halo of zeros, in which every tap is a shift by whole rows
-//   finish    adds up slabs, drops what lies outside of the image, adds the bias
+//   finish    adds up slabs, drops what lies outside of the image, adds the bias, applies the epilogue
 //
 // A grid pixel is m = (sample grid_h + i) grid_w + j. The halo is shared: the zeros left of a row are those right of the
 // row above. A convolution with a stride has one grid per phase, the remainder of a pixel's place divided by the stride.
@@ -193,10 +193,10 @@ fn finish4(phase: u32, m: u32, n: u32, sums: vec4<f32>) {
     if params.has_bias != 0u {
         values += vec4<f32>(bias[n], bias[n + 1u], bias[n + 2u], bias[n + 3u]);
     }
-    store4(u32(pixel) * params.n + n, values, 4u);
+    store4(u32(pixel) * params.n + n, epilogue(values), 4u);
 }
 
-// output = sum over slabs, in order, of partials[phase, slab], + bias; an invocation does four columns
+// output = epilogue(sum over slabs, in order, of partials[phase, slab], + bias); an invocation does four columns
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn finish(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -134,7 +134,7 @@ macro_rules! shader {
 }
 
 /// Shader files that several operators share, with entry points of their own.
-pub const FAMILIES: &[(&str, Shader)] = &[("cooperative", shader!("cooperative"))];
+pub const FAMILIES: &[(&str, Shader)] = &[("cooperative", shader!("cooperative", SPECIAL, EPILOGUE))];
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use wgrad::gpu::{self, Gpu, Opening};
 use wgrad::graph::Cooperative;
-use wgrad::selftest::{check_product, product_cases};
+use wgrad::ops;
+use wgrad::selftest::{Case, check_product, compare, product_cases, run_on_gpu};
 
 #[test]
 fn addresses_and_ways_out_are_right_on_every_adapter() {
@@ -40,5 +41,26 @@ fn without_the_tier_products_are_portable() {
         assert_eq!(gpu.capabilities.cooperative.is_some(), !offered.is_empty(), "{}", adapter.name);
         let plain = pollster::block_on(Gpu::open(&adapter)).expect("it opens");
         assert_eq!(plain.capabilities.cooperative, None, "{}: never unless asked for", adapter.name);
+    }
+}
+
+/// The registry's own samples of f16 products, forward and backward through a graph.
+#[test]
+fn samples_of_f16_pass_with_the_tier() {
+    let operators = ops::registry().iter().filter(|op| ["conv2d", "linear", "matmul"].contains(&op.name));
+    let samples: Vec<_> = operators.flat_map(|operator| (operator.samples)()).collect();
+    let half = || samples.iter().filter(|sample| sample.id.contains("half"));
+    assert!(half().count() > 0, "there are samples of f16");
+    for adapter in pollster::block_on(gpu::adapters()) {
+        for staged in [false, true] {
+            let cooperative = Some(Cooperative { staged, ..Cooperative::EMULATED });
+            let opening = Opening { cooperative, ..Opening::default() };
+            let gpu = Arc::new(pollster::block_on(Gpu::open_with(&adapter, opening)).expect("it opens"));
+            for sample in half() {
+                let case = Case::new(sample).expect("samples build");
+                let got = pollster::block_on(run_on_gpu(&gpu, &case)).expect("it runs");
+                compare(sample, &case.run_cpu::<f64>(), &case.run_cpu::<f32>(), &got).unwrap();
+            }
+        }
     }
 }

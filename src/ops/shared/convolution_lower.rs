@@ -11,7 +11,7 @@ use crate::tensor::DType;
 /// `Output(0) = epilogue(conv2d(Input(0), Input(1)) + Input(2))`, the bias if there is one.
 pub(crate) fn forward(lower: &mut Lower<'_>, dims: &Dims, epilogue: Option<Epilogue>) {
     let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
-    if epilogue.is_none() && cooperative::convolution(lower, dims, bias) {
+    if cooperative::convolution(lower, dims, bias, epilogue) {
         return;
     }
     let (dtype, result) = (lower.inputs[0].dtype, lower.outputs[0].dtype);

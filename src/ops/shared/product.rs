@@ -53,7 +53,7 @@ impl Product {
         bias: Option<Slot>,
         epilogue: Option<Epilogue>,
     ) {
-        if epilogue.is_none() && cooperative::product(lower, self, [a, b], bias) {
+        if cooperative::product(lower, self, [a, b], bias, epilogue) {
             return;
         }
         let Product { m, n, k, .. } = *self;

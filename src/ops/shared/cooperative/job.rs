@@ -1,3 +1,4 @@
+use super::super::epilogue::Epilogue;
 use super::grid::{Grid, WindowAxis};
 use crate::graph::{Configuration, Cooperative, DispatchBuilder, Lower, Scalar, Slot, TuningKey};
 use crate::tensor::DType;
@@ -41,6 +42,7 @@ pub(super) struct Job {
     /// What the rows of C are.
     pub(super) output: Grid,
     pub(super) bias: Option<Slot>,
+    pub(super) epilogue: Option<Epilogue>,
 }
 
 /// How a product is divided.
@@ -110,7 +112,7 @@ impl Job {
         if let Some(sums) = sums {
             let finish = lower.dispatch("cooperative", "finish").read("partials", sums).read("bias", bias);
             let finish = self.uniforms(finish.write("output", output), &division);
-            portable(finish, dtype).over(self.output.phases() * self.m * self.n / 4);
+            portable(finish, dtype, self.epilogue).over(self.output.phases() * self.m * self.n / 4);
         }
         true
     }
@@ -180,7 +182,7 @@ impl Job {
             .read("input", factor.slot)
             .write("padded", slot)
             .uniforms(&[("rows", rows), ("channels", factor.stride)]);
-        portable(with(gather, grid.uniforms()), DType::F16).over(elements / 4);
+        portable(with(gather, grid.uniforms()), DType::F16, None).over(elements / 4);
         slot
     }
 
@@ -235,7 +237,7 @@ impl Job {
             8 => "coop_8x8",
             _ => "coop_emulated",
         };
-        product
+        Epilogue::constants(self.epilogue, product)
             .constant("SUBGROUP", self.device.subgroup)
             .constant("SUBGROUPS_M", down)
             .constant("SUBGROUPS_N", across)
@@ -260,8 +262,8 @@ fn slabs(depth: usize, parallel: usize, tile: usize) -> (usize, usize) {
 type Builder<'l, 'a> = DispatchBuilder<'l, 'a>;
 
 /// Compiles a dispatch that multiplies nothing in the one variant that every device takes.
-fn portable<'l, 'a>(dispatch: Builder<'l, 'a>, output: DType) -> Builder<'l, 'a> {
-    dispatch
+fn portable<'l, 'a>(dispatch: Builder<'l, 'a>, output: DType, epilogue: Option<Epilogue>) -> Builder<'l, 'a> {
+    Epilogue::constants(epilogue, dispatch)
         .constant("SUBGROUP", 1u32)
         .constant("SUBGROUPS_M", 1u32)
         .constant("SUBGROUPS_N", 1u32)

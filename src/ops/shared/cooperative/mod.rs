@@ -6,13 +6,19 @@ mod job;
 use self::grid::{Grid, WindowAxis};
 use self::job::{Factor, Job, Taps};
 use super::convolution::Dims;
+use super::epilogue::Epilogue;
 use super::product::Product;
 use crate::graph::{Lower, Slot};
 use crate::tensor::DType;
 
-/// Adds the dispatches of `Output(0) = Input(0) * Input(1) + bias`, a convolution; false, and nothing added, where the
+/// Adds the dispatches of `Output(0) = epilogue(Input(0) * Input(1) + bias)`, a convolution; false, and nothing added, where the
 /// tier is not in use or does not fit.
-pub(crate) fn convolution(lower: &mut Lower<'_>, dims: &Dims, bias: Option<Slot>) -> bool {
+pub(crate) fn convolution(
+    lower: &mut Lower<'_>,
+    dims: &Dims,
+    bias: Option<Slot>,
+    epilogue: Option<Epilogue>,
+) -> bool {
     let Some(device) = lower.capabilities.cooperative.filter(|_| suits(lower, dims)) else { return false };
     let window = WindowAxis::of(dims);
     let grid = Grid::of(dims.n, &window, WindowAxis::input);
@@ -28,6 +34,7 @@ pub(crate) fn convolution(lower: &mut Lower<'_>, dims: &Dims, bias: Option<Slot>
         channels: dims.c,
         output: Grid::of(dims.n, &window, WindowAxis::output),
         bias,
+        epilogue,
     };
     job.lower(lower)
 }
@@ -49,6 +56,7 @@ pub(crate) fn convolution_grad_input(lower: &mut Lower<'_>, dims: &Dims) -> bool
         channels: dims.c,
         output: Grid::of(dims.n, &window, WindowAxis::grad_input),
         bias: None,
+        epilogue: None,
     };
     job.lower(lower)
 }
@@ -74,16 +82,18 @@ pub(crate) fn convolution_grad_weight(lower: &mut Lower<'_>, dims: &Dims) -> boo
         channels: dims.c,
         output: Grid::rows(dims.k),
         bias: None,
+        epilogue: None,
     };
     job.lower(lower)
 }
 
-/// The same for `Output(0) = a b + bias`.
+/// The same for `Output(0) = epilogue(a b + bias)`.
 pub(crate) fn product(
     lower: &mut Lower<'_>,
     product: &Product,
     [a, b]: [Slot; 2],
     bias: Option<Slot>,
+    epilogue: Option<Epilogue>,
 ) -> bool {
     let Some(device) = lower.capabilities.cooperative.filter(|_| both_half(lower)) else { return false };
     let Product { m, n, k, a: a_strides, b: b_strides } = *product;
@@ -104,6 +114,7 @@ pub(crate) fn product(
         channels: n,
         output: Grid::rows(m),
         bias,
+        epilogue,
     };
     job.lower(lower)
 }
