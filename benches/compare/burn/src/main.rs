@@ -14,11 +14,11 @@ use burn::nn::{
 };
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, GradientsParams, SgdConfig};
-use burn::tensor::{Device, DeviceKind, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use spec::{Arguments, Layer};
 
 /// Clamps to 0..6.
-#[derive(Module, Debug, Clone, Default)]
+#[derive(Module, Debug)]
 struct Relu6;
 
 /// `body(x) + shortcut(x)`; an empty shortcut is the identity.
@@ -124,7 +124,8 @@ fn main() {
     let arguments = Arguments::parse();
     let device = match arguments.backend.as_str() {
         "flex" => Device::flex(),
-        "wgpu" => Device::wgpu(DeviceKind::DefaultDevice),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         other => panic!("no backend {other}"),
     };
     let device = device.autodiff();
