@@ -12,6 +12,7 @@ mod reflect;
 mod session;
 mod tiers;
 mod trusted;
+mod upload;
 
 pub use device::{Adapter, AdapterKind, Gpu, Opening, adapters};
 pub use pipeline_cache::{PipelineKey, PipelineStore};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::device::{Gpu, lock};
 use super::pipelines::{Pipeline, key};
 use super::session::{Session, Shared};
+use super::upload::Upload;
 use crate::error::Result;
+use crate::graph::Step;
 use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, Place, Plan};
 
 /// A plan with its buffers, and its commands ready to be encoded.
@@ -17,6 +19,8 @@ pub(super) struct PreparedPlan {
     /// What is read back after each run, and where it lies in the staging buffer.
     pub(super) results: Vec<(String, Place)>,
     pub(super) staging: Vec<wgpu::Buffer>,
+    /// What runs are given goes up in these, in turn.
+    pub(super) uploads: Vec<Upload>,
 }
 
 pub(super) enum Prepared {
@@ -55,8 +59,15 @@ impl PreparedPlan {
             .await?;
         let tables: Vec<wgpu::Buffer> = plan.tables.iter().map(|content| gpu.table(content)).collect();
         let results = results(&plan);
-        let mut prepared =
-            PreparedPlan { plan, inputs, temporaries, commands: vec![], results, staging: vec![] };
+        let mut prepared = PreparedPlan {
+            plan,
+            inputs,
+            temporaries,
+            commands: vec![],
+            results,
+            staging: vec![],
+            uploads: vec![],
+        };
         let commands = gpu.scoped("the bind groups", || prepared.prepare_commands(session, &tables)).await?;
         prepared.commands = commands;
         Ok(prepared)
@@ -126,12 +137,22 @@ impl PreparedPlan {
         }
     }
 
-    pub(super) fn write_inputs(&self, gpu: &Gpu, inputs: &[(&str, Data<'_, f32>)]) {
-        for (index, name) in self.plan.inputs.keys().enumerate() {
+    /// Each input's buffer with the bytes that it is given.
+    pub(super) fn parts<'a>(
+        &'a self,
+        inputs: &'a [(&str, Data<'_, f32>)],
+    ) -> impl Iterator<Item = (&'a wgpu::Buffer, &'a [u8])> {
+        self.plan.inputs.keys().zip(&self.inputs).map(move |(name, buffer)| {
             let data = inputs.iter().find(|(given, _)| given == name);
             let (_, data) = data.unwrap_or_else(|| panic!("no data for the input {name}"));
-            gpu.write(&self.inputs[index], 0, bytes_of(data));
-        }
+            (buffer, bytes_of(data))
+        })
+    }
+
+    /// Bytes of all inputs and the step's numbers.
+    pub(super) fn upload_bytes(&self) -> u64 {
+        let inputs = self.plan.inputs.values().map(|desc| desc.bytes() as u64).sum::<u64>();
+        inputs + Step::default().bytes().len() as u64
     }
 
     pub(super) fn poison(&self, gpu: &Gpu) {

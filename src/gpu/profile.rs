@@ -24,7 +24,9 @@ impl Session {
         clock: &dyn Fn() -> f64,
     ) -> Result<Vec<KernelTime>> {
         self.gpu.check()?;
-        self.plans[graph].write_inputs(&self.gpu, inputs);
+        for (buffer, bytes) in self.plans[graph].parts(inputs) {
+            self.gpu.write(buffer, 0, bytes);
+        }
         self.gpu.queue.write_buffer(&self.step, 0, &step.bytes());
         let prepared = &self.plans[graph].commands;
         let spans = if self.has_timestamps() {

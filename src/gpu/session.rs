@@ -5,6 +5,7 @@ use super::device::Gpu;
 use super::pipelines::Spawner;
 use super::prepared::{PreparedPlan, bytes_of, encode};
 use super::readback::Readback;
+use super::upload::{Upload, Uploading};
 use crate::error::{Error, Result};
 use crate::graph::{LossScale, Step};
 use crate::plan::{
@@ -36,6 +37,7 @@ struct InFlight {
     graph: usize,
     step: u64,
     readback: Readback,
+    upload: Uploading,
 }
 
 impl Session {
@@ -89,13 +91,15 @@ impl Session {
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         self.gpu.check()?;
         let plan = &mut self.plans[graph];
-        plan.write_inputs(&self.gpu, inputs);
-        self.gpu.queue.write_buffer(&self.step, 0, &step.bytes());
         if self.poison {
             plan.poison(&self.gpu);
         }
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        let upload = plan.uploads.pop().unwrap_or_else(|| Upload::new(&self.gpu, plan.upload_bytes()));
+        let step_block = step.bytes();
+        let parts = plan.parts(inputs).chain([(&self.step, &step_block[..])]);
+        upload.fill(&self.gpu, &mut encoder, parts)?;
         encode(&plan.commands, &mut encoder);
         let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.result_bytes()));
         let mut offset = 0;
@@ -109,7 +113,8 @@ impl Session {
         }
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let readback = Readback::start(staging, submission);
-        self.in_flight.push_back(InFlight { graph, step: u64::from(step.step) + 1, readback });
+        let upload = upload.submitted();
+        self.in_flight.push_back(InFlight { graph, step: u64::from(step.step) + 1, readback, upload });
         self.gpu.check()
     }
 
@@ -118,10 +123,13 @@ impl Session {
         if self.in_flight.len() <= leave {
             return Ok(None);
         }
-        let Some(InFlight { graph, step, readback }) = self.in_flight.pop_front() else { return Ok(None) };
+        let Some(InFlight { graph, step, readback, upload }) = self.in_flight.pop_front() else {
+            return Ok(None);
+        };
         let (bytes, staging) = readback.finish(&self.gpu).await?;
         let plan = &mut self.plans[graph];
         plan.staging.push(staging);
+        plan.uploads.extend(upload.finish().await);
         let words: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         if plan.plan.updates {
             let report = Some(StepReport::from_control(step, &words));
