@@ -173,10 +173,10 @@ unsafe fn multiply<L: Lanes, const M: usize, const N: usize, const PART: bool>(t
             let (mut a, mut b) = (tile.a.wrapping_add(*first_a), tile.b.wrapping_add(*first_b));
             for _ in 0..tile.k {
                 let row: [L::Vector; N] = std::array::from_fn(|n| load(b.wrapping_add(vector(n))));
-                for m in 0..M {
+                for (m, sums) in sums.iter_mut().enumerate() {
                     let factor = L::splat(a.wrapping_add(m.wrapping_mul(a_row)));
-                    for n in 0..N {
-                        sums[m][n] = L::multiply_add(factor, row[n], sums[m][n]);
+                    for (sum, b) in sums.iter_mut().zip(row) {
+                        *sum = L::multiply_add(factor, b, *sum);
                     }
                 }
                 (a, b) = (a.wrapping_add(a_term), b.wrapping_add(b_term));

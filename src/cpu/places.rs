@@ -25,6 +25,9 @@ pub(super) struct Place {
     pub(super) len: usize,
 }
 
+/// A value and the place in a page that it is copied to.
+pub(super) type Copied = (Value, PageList, Span);
+
 /// The places of a graph's values, but for inputs and residents, which are read where the caller has them.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -34,7 +37,7 @@ pub(super) struct Places {
     /// Elements of each buffer of class indices.
     pub(super) ints: Vec<usize>,
     /// Values that are copied into pages after the last node.
-    pub(super) copies: Vec<(Value, PageList, Span)>,
+    pub(super) copies: Vec<Copied>,
 }
 
 impl Places {
@@ -85,11 +88,7 @@ fn in_page(list: PageList, Span { page, offset, len }: Span) -> Place {
 }
 
 /// The values that are computed in pages, and those that are copied there.
-fn pins(
-    program: &Program,
-    graph: &Graph,
-    liveness: &Liveness,
-) -> (HashMap<Value, Place>, Vec<(Value, PageList, Span)>) {
+fn pins(program: &Program, graph: &Graph, liveness: &Liveness) -> (HashMap<Value, Place>, Vec<Copied>) {
     let gradients =
         graph.gradients().iter().map(|(parameter, gradient)| (*parameter, *gradient, PageList::Gradients));
     let updates = graph.statistic_updates().iter();

@@ -253,7 +253,12 @@ impl<T: Element> Session<T> {
         for copy in 0..self.places[run.index].copies.len() {
             let (value, list, Span { page, offset, len }) = self.places[run.index].copies[copy];
             let mut target = std::mem::take(&mut self.list_mut(list)[page]);
-            target[offset..offset + len].copy_from_slice(self.view(run, value).real);
+            match self.places[run.index].get(value) {
+                Some(place) if place.memory == Memory::Page(list, page) => {
+                    target.copy_within(place.offset..place.offset + len, offset);
+                }
+                _ => target[offset..offset + len].copy_from_slice(self.view(run, value).real),
+            }
             self.list_mut(list)[page] = target;
         }
         let scalar = |name: &str| self.outputs.get(name).map_or(0.0, |values| values[0].f64() as f32);

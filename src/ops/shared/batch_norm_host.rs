@@ -2,6 +2,7 @@
 
 use super::epilogue::Epilogue;
 use super::matrix::{LANES, Matrix, sum_rows};
+use super::simd::vectorised_call;
 use crate::graph::{Host, Real, View};
 
 /// What a channel's elements are shifted and scaled by: z = (x - mean) scale + bias, in the same bits in both passes.
@@ -33,22 +34,32 @@ impl<T: Real> Channels<T> {
 
     /// epilogue(z + residual)
     pub(crate) fn normalize(&self, data: &Data<'_, T>, residual: Option<&[T]>, output: &mut [T]) {
-        let columns = data.matrix.columns;
         data.matrix.for_each_row(data.host, output, &|first, rows| {
-            let sources = data.input[first..].chunks_exact(columns);
-            for (i, (row, source)) in rows.chunks_exact_mut(columns).zip(sources).enumerate() {
-                self.affine(source, row);
-                if let Some(residual) = residual {
-                    let residual = &residual[first + i * columns..];
-                    row.iter_mut().zip(residual).for_each(|(y, r)| *y += *r);
-                }
-                if let Some(epilogue) = data.epilogue {
-                    epilogue.apply(row);
-                }
-            }
+            let residual = residual.map(|residual| &residual[first..]);
+            vectorised_call(
+                Self::normalize_rows,
+                (self, data.epilogue, &data.input[first..], residual, rows),
+            );
         });
     }
 
+    #[inline(always)]
+    fn normalize_rows((channels, epilogue, input, residual, output): Rows<'_, T>) {
+        let columns = channels.mean.len();
+        for (i, (row, source)) in
+            output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)).enumerate()
+        {
+            channels.affine(source, row);
+            if let Some(residual) = residual {
+                row.iter_mut().zip(&residual[i * columns..]).for_each(|(y, r)| *y += *r);
+            }
+            if let Some(epilogue) = epilogue {
+                epilogue.apply(row);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn affine(&self, source: &[T], row: &mut [T]) {
         let channels = self.mean.iter().zip(&self.scale).zip(&self.bias);
         for ((z, x), ((mean, scale), bias)) in row.iter_mut().zip(source).zip(channels) {
@@ -64,23 +75,30 @@ impl<T: Real> Channels<T> {
         host.with_scratch(matrix.slabs * 2 * columns, &mut |partials| {
             host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
                 let slabs = [matrix.slab(grad, slab), matrix.slab(data.input, slab)];
-                let (sums, products) = partial.split_at_mut(columns);
-                let mut first = 0;
-                while first < columns {
-                    let to = [&mut sums[first..], &mut products[first..]];
-                    first += match columns - first {
-                        LANES.. => self.lane_sums::<LANES>(data.epilogue, slabs, first, to),
-                        4.. => self.lane_sums::<4>(data.epilogue, slabs, first, to),
-                        _ => self.lane_sums::<1>(data.epilogue, slabs, first, to),
-                    };
-                }
+                vectorised_call(Self::slab_sums, (self, data.epilogue, slabs, partial));
             });
             sum_rows(host, partials, 2 * columns, &mut all);
         });
         all
     }
 
+    #[inline(always)]
+    fn slab_sums((channels, epilogue, slabs, to): (&Self, Option<Epilogue>, [&[T]; 2], &mut [T])) {
+        let columns = channels.mean.len();
+        let (sums, products) = to.split_at_mut(columns);
+        let mut first = 0;
+        while first < columns {
+            let to = [&mut sums[first..], &mut products[first..]];
+            first += match columns - first {
+                LANES.. => channels.lane_sums::<LANES>(epilogue, slabs, first, to),
+                4.. => channels.lane_sums::<4>(epilogue, slabs, first, to),
+                _ => channels.lane_sums::<1>(epilogue, slabs, first, to),
+            };
+        }
+    }
+
     /// The sums of neighbouring channels, which stay in registers; gives their number.
+    #[inline(always)]
     fn lane_sums<const L: usize>(
         &self,
         epilogue: Option<Epilogue>,
@@ -133,26 +151,40 @@ impl<T: Real> Channels<T> {
             }
             None => (vec![T::zero(); columns], vec![T::zero(); columns]),
         };
+        let terms = sums.map(|_| [&offset[..], &slope]);
         data.matrix.for_each_row(data.host, grad_input, &|first, rows| {
-            let sources = grad[first..].chunks_exact(columns).zip(data.input[first..].chunks_exact(columns));
-            for (row, (grad, input)) in rows.chunks_exact_mut(columns).zip(sources) {
-                match data.epilogue {
-                    None => row.copy_from_slice(grad),
-                    Some(epilogue) => {
-                        self.affine(input, row);
-                        epilogue.derive(row);
-                        row.iter_mut().zip(grad).for_each(|(slope, dy)| *slope *= *dy);
-                    }
-                }
-                if sums.is_none() {
-                    row.iter_mut().zip(&self.scale).for_each(|(dx, scale)| *dx *= *scale);
-                    continue;
-                }
-                let channels = self.mean.iter().zip(&self.scale).zip(offset.iter().zip(&slope));
-                for ((dx, x), ((mean, scale), (offset, slope))) in row.iter_mut().zip(input).zip(channels) {
-                    *dx = *scale * (*dx - *offset - (*x - *mean) * *slope);
-                }
-            }
+            let inputs = [&grad[first..], &data.input[first..]];
+            vectorised_call(Self::grad_rows, (self, data.epilogue, inputs, terms, rows));
         });
     }
+
+    #[inline(always)]
+    fn grad_rows((channels, epilogue, [grad, input], terms, output): GradRows<'_, T>) {
+        let columns = channels.mean.len();
+        let sources = grad.chunks_exact(columns).zip(input.chunks_exact(columns));
+        for (row, (grad, input)) in output.chunks_exact_mut(columns).zip(sources) {
+            match epilogue {
+                None => row.copy_from_slice(grad),
+                Some(epilogue) => {
+                    channels.affine(input, row);
+                    epilogue.derive(row);
+                    row.iter_mut().zip(grad).for_each(|(slope, dy)| *slope *= *dy);
+                }
+            }
+            let Some([offset, slope]) = terms else {
+                row.iter_mut().zip(&channels.scale).for_each(|(dx, scale)| *dx *= *scale);
+                continue;
+            };
+            let channels = channels.mean.iter().zip(&channels.scale).zip(offset.iter().zip(slope));
+            for ((dx, x), ((mean, scale), (offset, slope))) in row.iter_mut().zip(input).zip(channels) {
+                *dx = *scale * (*dx - *offset - (*x - *mean) * *slope);
+            }
+        }
+    }
 }
+
+/// What some rows of the output are made from: channels, epilogue, input, residual.
+type Rows<'a, T> = (&'a Channels<T>, Option<Epilogue>, &'a [T], Option<&'a [T]>, &'a mut [T]);
+
+/// The same for the gradient: channels, epilogue, gradient of the output and input, offset and slope of each channel.
+type GradRows<'a, T> = (&'a Channels<T>, Option<Epilogue>, [&'a [T]; 2], Option<[&'a [T]; 2]>, &'a mut [T]);

@@ -78,7 +78,7 @@ impl Dims {
         if self.window != Window::pixel_by_pixel() || pixels > MANY {
             return *self;
         }
-        let joined = (1..=self.n).find(|images| self.n % images == 0 && images * pixels >= PIXELS);
+        let joined = (1..=self.n).find(|images| self.n.is_multiple_of(*images) && images * pixels >= PIXELS);
         let joined = joined.unwrap_or(self.n);
         let row = joined * pixels;
         Dims { n: self.n / joined, h: 1, w: row, p: 1, q: row, ..*self }

@@ -129,14 +129,14 @@ impl Sweep {
                     first += len;
                 }
             }
-            let weights = (&*packed, &places[..]);
+            let weights = (&*packed, &places[..], bias);
             let [height, width, channels] = self.target;
             let rows = self.rows_of_a_piece(host.threads());
             host.for_each_chunk(target, rows * width * channels, &|i, target| {
                 let (first, count) = (i * rows, target.len() / (width * channels));
                 let images = first / height..(first + count).div_ceil(height);
                 let pixels = if count < height { first % height..first % height + count } else { 0..height };
-                self.piece(host, source, weights, bias, (images, pixels), target);
+                self.piece(host, source, weights, (images, pixels), target);
             });
         });
     }
@@ -155,7 +155,8 @@ impl Sweep {
         }
         let pieces = frame.div_ceil(CACHE).max((4 * threads).div_ceil(self.n));
         let every = self.phases.iter().map(|[rows, _]| rows.every).max().unwrap_or(1);
-        let mut divisors = (1..=height).filter(|rows| height % rows == 0 && rows % every == 0);
+        let mut divisors =
+            (1..=height).filter(|rows| height.is_multiple_of(*rows) && rows.is_multiple_of(every));
         divisors.rfind(|rows| rows * pieces <= height).unwrap_or(height)
     }
 
@@ -168,8 +169,7 @@ impl Sweep {
         &self,
         host: &dyn Host<T>,
         source: &[T],
-        (weights, places): (&[T], &[Packed]),
-        bias: Option<&[T]>,
+        (weights, places, bias): (&[T], &[Packed], Option<&[T]>),
         (images, pixels): (Range<usize>, Range<usize>),
         target: &mut [T],
     ) {

@@ -3,7 +3,7 @@
 
 use super::convolution::Dims;
 use super::matrix::sum_rows;
-use super::simd::vectorised;
+use super::simd::vectorised_call;
 use super::sweep::{Axis, Frame};
 use crate::graph::{Host, Real};
 
@@ -31,24 +31,24 @@ pub(crate) struct Row<'a, T> {
 
 impl<T: Real> Row<'_, T> {
     /// `target[i, c] (+)= sum over taps of source[i + tap, c] weights[tap, c]`
-    pub(crate) fn run(mut self) {
-        vectorised(|| {
-            let wide = self.channels / LANES * LANES;
-            for channel in (0..wide).step_by(LANES) {
-                self.channels_at::<LANES>(channel);
-            }
-            let half = wide + (self.channels - wide) / 4 * 4;
-            for channel in (wide..half).step_by(4) {
-                self.channels_at::<4>(channel);
-            }
-            for channel in half..self.channels {
-                self.channels_at::<1>(channel);
-            }
-        });
+    pub(crate) fn run(self) {
+        vectorised_call(Row::all_channels, self);
     }
 
     #[inline(always)]
-    fn channels_at<const N: usize>(&mut self, channel: usize) {
+    fn all_channels(mut self) {
+        let mut channel = 0;
+        while channel < self.channels {
+            channel += match self.channels - channel {
+                LANES.. => self.channels_at::<LANES>(channel),
+                4.. => self.channels_at::<4>(channel),
+                _ => self.channels_at::<1>(channel),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn channels_at<const N: usize>(&mut self, channel: usize) -> usize {
         let several = self.outputs / OUTPUTS * OUTPUTS;
         for output in (0..several).step_by(OUTPUTS) {
             self.outputs_at::<N, OUTPUTS>(channel, output);
@@ -56,6 +56,7 @@ impl<T: Real> Row<'_, T> {
         for output in several..self.outputs {
             self.outputs_at::<N, 1>(channel, output);
         }
+        N
     }
 
     #[inline(always)]
@@ -65,9 +66,8 @@ impl<T: Real> Row<'_, T> {
             let weights = block::<T, N>(&self.weights[weight + channel..]);
             for (m, sums) in sums.iter_mut().enumerate() {
                 let pixel = block::<T, N>(&self.source[source + (output + m) * self.source_step + channel..]);
-                for i in 0..N {
-                    sums[i] += pixel[i] * weights[i];
-                }
+                let products = pixel.iter().zip(weights);
+                sums.iter_mut().zip(products).for_each(|(sum, (pixel, weight))| *sum += *pixel * *weight);
             }
         }
         for (m, sums) in sums.iter().enumerate() {
@@ -132,42 +132,52 @@ fn add_image<T: Real>(
             let input =
                 &input[(p * rows.step) * row_pitch + r.distance * row_pitch + s.distance * channels..];
             let sums = &mut sums[(r.number * columns.taps.len() + s.number) * channels..][..channels];
-            vectorised(|| {
-                let wide = channels / LANES * LANES;
-                for channel in (0..wide).step_by(LANES) {
-                    add_row::<T, LANES>((grad, channels), (input, step), channel, sums);
-                }
-                let half = wide + (channels - wide) / 4 * 4;
-                for channel in (wide..half).step_by(4) {
-                    add_row::<T, 4>((grad, channels), (input, step), channel, sums);
-                }
-                for channel in half..channels {
-                    add_row::<T, 1>((grad, channels), (input, step), channel, sums);
-                }
-            });
+            vectorised_call(add_row, ((grad, channels), (input, step), sums));
         }
     }
 }
 
-/// Adds the products of two rows of pixels, for some channels. Every other pixel has a sum of its own, so that additions
-/// need not wait for each other.
+/// Pixels of a row, and the step from one to the next.
+type Pixels<'a, T> = (&'a [T], usize);
+
+/// Adds the products of two rows of pixels to the sums of all channels.
 #[inline(always)]
-fn add_row<T: Real, const N: usize>(
-    (grad, grad_step): (&[T], usize),
-    (input, input_step): (&[T], usize),
+fn add_row<T: Real>((grad, input, sums): (Pixels<'_, T>, Pixels<'_, T>, &mut [T])) {
+    let mut channel = 0;
+    while channel < sums.len() {
+        let sums = &mut sums[channel..];
+        channel += match sums.len() {
+            LANES.. => add_channels::<T, LANES>(grad, input, channel, sums),
+            4.. => add_channels::<T, 4>(grad, input, channel, sums),
+            _ => add_channels::<T, 1>(grad, input, channel, sums),
+        };
+    }
+}
+
+/// The same for some channels; gives their number. Every other pixel has a sum of its own, so that additions need not wait
+/// for each other.
+#[inline(always)]
+fn add_channels<T: Real, const N: usize>(
+    (grad, grad_step): Pixels<'_, T>,
+    (input, input_step): Pixels<'_, T>,
     channel: usize,
     sums: &mut [T],
-) {
-    let mut even = [T::zero(); N];
-    let mut odd = [T::zero(); N];
-    for (i, grad) in grad.chunks_exact(grad_step).enumerate() {
-        let (grad, input) =
-            (block::<T, N>(&grad[channel..]), block::<T, N>(&input[i * input_step + channel..]));
-        let part = if i % 2 == 0 { &mut even } else { &mut odd };
-        for i in 0..N {
-            part[i] += grad[i] * input[i];
+) -> usize {
+    let (mut even, mut odd) = ([T::zero(); N], [T::zero(); N]);
+    let pixels = grad.len() / grad_step;
+    for pixel in (0..pixels).step_by(2) {
+        add_pixel(&grad[pixel * grad_step + channel..], &input[pixel * input_step + channel..], &mut even);
+        if pixel + 1 < pixels {
+            let (grad, input) = (&grad[(pixel + 1) * grad_step..], &input[(pixel + 1) * input_step..]);
+            add_pixel(&grad[channel..], &input[channel..], &mut odd);
         }
     }
-    let sums = &mut sums[channel..channel + N];
     sums.iter_mut().zip(even.iter().zip(odd)).for_each(|(sum, (even, odd))| *sum += *even + odd);
+    N
+}
+
+#[inline(always)]
+fn add_pixel<T: Real, const N: usize>(grad: &[T], input: &[T], sums: &mut [T; N]) {
+    let products = block::<T, N>(grad).iter().zip(block::<T, N>(input));
+    sums.iter_mut().zip(products).for_each(|(sum, (grad, input))| *sum += *grad * *input);
 }

@@ -76,6 +76,7 @@ impl Epilogue {
     }
 
     /// y = f(x), in place.
+    #[inline(always)]
     pub(crate) fn apply<T: Real>(self, values: &mut [T]) {
         match self {
             Epilogue::Relu => map(values, |x| Relu {}.value(x)),
@@ -87,6 +88,7 @@ impl Epilogue {
     }
 
     /// dy/dx in the place of x.
+    #[inline(always)]
     pub(crate) fn derive<T: Real>(self, values: &mut [T]) {
         match self {
             Epilogue::Relu => map(values, |x| Relu {}.derivative(x)),
@@ -116,6 +118,7 @@ impl Epilogue {
     }
 }
 
+#[inline(always)]
 fn map<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
     values.iter_mut().for_each(|value| *value = f(*value));
 }

@@ -1,6 +1,6 @@
 //! Sums over the columns of a matrix, which is how an image batch lies in memory: rows N H W, columns C.
 
-use super::simd::vectorised;
+use super::simd::{vectorised, vectorised_call};
 use super::unary::CHUNK;
 use crate::graph::{Host, Real};
 
@@ -69,7 +69,7 @@ impl Matrix {
         host.with_scratch(self.slabs * 2 * columns, &mut |partials| {
             host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
                 let (means, squares) = partial.split_at_mut(columns);
-                column_statistics(self.slab(input, slab), means, squares);
+                vectorised_call(column_statistics, (self.slab(input, slab), means, squares));
             });
             self.merge(partials, mean, squares);
         });
@@ -110,7 +110,8 @@ pub(crate) const LANES: usize = 16;
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
-pub(crate) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &mut [T]) {
+#[inline(always)]
+pub(crate) fn column_statistics<T: Real>((rows, means, squares): (&[T], &mut [T], &mut [T])) {
     let columns = means.len();
     let mut first = 0;
     while first < columns {
@@ -124,6 +125,7 @@ pub(crate) fn column_statistics<T: Real>(rows: &[T], means: &mut [T], squares: &
 }
 
 /// Those of neighbouring columns; gives their number.
+#[inline(always)]
 fn lane_statistics<T: Real, const L: usize>(
     rows: &[T],
     columns: usize,

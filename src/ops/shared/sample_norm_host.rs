@@ -134,7 +134,7 @@ impl Sets {
         }
         let channels = self.channels / self.groups;
         let (mut means, mut squares) = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
-        column_statistics(sample, &mut means, &mut squares);
+        column_statistics((sample, &mut means[..], &mut squares[..]));
         let groups = means.chunks_exact(channels).zip(squares.chunks_exact(channels));
         for ((means, squares), (mean, invstd)) in groups.zip(mean.iter_mut().zip(invstd)) {
             let (one, between) = mean_and_squares(means);

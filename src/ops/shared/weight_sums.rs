@@ -87,7 +87,7 @@ impl<'a, T: Real> WeightSums<'a, T> {
         if self.dims.groups > 1 {
             return filters;
         }
-        let part = (1..=PARTS).find(|parts| filters % parts == 0 && filters / parts <= FILTERS);
+        let part = (1..=PARTS).find(|parts| filters.is_multiple_of(*parts) && filters / parts <= FILTERS);
         filters / part.unwrap_or(1)
     }
 
