@@ -32,7 +32,7 @@ fn main() -> Result<(), Any> {
                 let (name, _) = &choice.candidates[number % choice.candidates.len()];
                 (choice.key.clone(), name.clone())
             });
-            let tuning = Some(Arc::new(Tuning { choices: choices.collect() }));
+            let tuning = Some(Arc::new(Tuning { choices: choices.collect(), ..Tuning::default() }));
             let tuned = Capabilities { tuning, ..desktop.clone() };
             collect(&Plan::lower(&program, &program.graphs[0], &tuned)?, &mut texts);
         }

@@ -81,7 +81,7 @@ fn run(gpu: &mut Arc<Gpu>, case: &Case, choices: &[Choice], number: usize) -> Ou
         let (_, name) = named(choice, number);
         (choice.key.clone(), name)
     });
-    let tuning = Tuning { choices: chosen.collect() };
+    let tuning = Tuning { choices: chosen.collect(), ..Tuning::default() };
     let device = Arc::get_mut(gpu).expect("no session is left");
     device.capabilities.tuning = Some(Arc::new(tuning));
     let outputs = block_on(run_on_gpu(gpu, case)).expect("the sample runs");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, value_parser};
+use clap::{ArgGroup, Args, value_parser};
 
 use crate::data::DataSource;
 use crate::train::recipe::{DeviceChoice, OptimizerName, Precision};
@@ -145,6 +145,46 @@ pub struct BenchArgs {
     /// The data set of --input-pipeline, as in `wgrad train` [default: digits]
     #[arg(long, value_name = "SOURCE", requires = "input_pipeline")]
     pub data: Option<DataSource>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `wgrad tune`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad tune --model resnet18-cifar --batch-size 128 --device gpu")]
+#[command(group = ArgGroup::new("what").args(["model", "import"]).required(true).multiple(true))]
+pub struct TuneArgs {
+    /// Try the kernels of a training step of this built-in model or TOML file
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Samples in a step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Channels, height and width of a sample [default: the model's]
+    #[arg(long, value_name = "C,H,W", value_parser = sample_shape)]
+    pub input: Option<[usize; 3]>,
+    /// Number of classes, with --input [default: 10]
+    #[arg(long, value_name = "N", requires = "input", value_parser = value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
+    /// The type of activations and their gradients: f32 or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: Precision,
+    /// The GPU: gpu, or an index or a name from `wgrad devices`
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// Only kernels that give the same bits as the portable ones
+    #[arg(long)]
+    pub exact: bool,
+    /// Forget what is kept for this device and try everything again
+    #[arg(long, conflicts_with = "import")]
+    pub again: bool,
+    /// Begin with a table that was exported on a machine with the same GPU and driver
+    #[arg(long, value_name = "FILE")]
+    pub import: Option<PathBuf>,
+    /// Write the table to a file
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

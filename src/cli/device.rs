@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::gpu::{Checks, Opening};
+use crate::gpu::{AdapterKind, Checks, Opening};
+use crate::models::Model;
+use crate::train::program::{Task, train_graph};
+use crate::train::tune::{TuneOptions, TuningTable, tune};
 use crate::train::{CacheFolder, Device, DeviceChoice};
 
 /// Opens the device that the user asked for, as users have it: without run-time checks in shaders, and with compiled
@@ -12,11 +15,49 @@ pub(super) fn open(choice: &DeviceChoice, cooperative: bool) -> Result<Device> {
     let Some(adapter) = pollster::block_on(Device::choose(choice))? else { return Ok(Device::Cpu) };
     let cache = CacheFolder::of_user().map(Arc::new);
     let pipelines = cache.clone().map(|cache| cache as Arc<_>);
+    let table = cache.as_ref().map(|cache| TuningTable::load(&adapter.name, &adapter.driver, cache));
+    // Kernels that a `wgrad tune` has chosen may need them.
+    let cooperative = cooperative || table.as_ref().is_some_and(TuningTable::can_change_bits);
     let cooperative = cooperative.then(|| super::cooperative::wanted(&adapter, cache.as_deref())).flatten();
     let opening = Opening { checks: Checks::Off, cooperative, pipelines, ..Opening::default() };
     let device = pollster::block_on(Device::open_adapter(&adapter, opening))?;
-    for note in cache.iter().flat_map(|cache| cache.take_notes()) {
+    if let Some(cache) = &cache {
+        report_notes(cache);
+    }
+    Ok(match table {
+        Some(table) => device.tuned(&table),
+        None => device,
+    })
+}
+
+/// Tunes the kernels of a model's training step for at most two seconds and keeps the verdicts; changes no result. Only
+/// on hardware, and only where verdicts can be kept.
+pub(super) fn tune_briefly(device: Device, model: &Model, task: &Task, quiet: bool) -> Result<Device> {
+    let (Device::Gpu(gpu), Some(cache)) = (&device, CacheFolder::of_user()) else { return Ok(device) };
+    if gpu.kind == AdapterKind::Software {
+        return Ok(device);
+    }
+    let mut table = TuningTable::load(&gpu.name, &gpu.driver, &cache);
+    let known = table.choices.len();
+    let graph = train_graph(model, task)?;
+    let options = TuneOptions::BEFORE_TRAINING;
+    pollster::block_on(tune(gpu, &graph, &mut table, options, &mut |_, _, _| {}))?;
+    let new = table.choices.len() - known;
+    if new > 0 {
+        if let Err(error) = table.save(&cache) {
+            cache.note(format!("tuned kernels are not kept: {error}"));
+        }
+        if !quiet {
+            eprintln!("note: tuned {new} kernels for this device; `wgrad tune` tries all");
+        }
+    }
+    report_notes(&cache);
+    Ok(device.tuned(&table))
+}
+
+/// Says what was found damaged or could not be written.
+pub(super) fn report_notes(cache: &CacheFolder) {
+    for note in cache.take_notes() {
         eprintln!("note: {note}");
     }
-    Ok(device)
 }

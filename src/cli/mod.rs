@@ -18,6 +18,7 @@ mod selftest;
 mod trace;
 mod train;
 mod train_args;
+mod tune;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,7 +27,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs,
+    BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
 };
 pub use train_args::{RecipeFlags, TrainArgs};
 
@@ -63,6 +64,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure training steps of a model on random data
     Bench(BenchArgs),
+    /// Find the fastest kernels for a GPU and a model, each checked against the portable one
+    Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
     Selftest(SelftestArgs),
     /// Try out an adapter's cooperative matrices; other commands start this by themselves
@@ -80,6 +83,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
+        Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),
     }

@@ -44,6 +44,7 @@ fn warn_of_changes(before: &Environment, now: &Environment) {
         ("precision", &before.precision, &now.precision),
         ("version of wgrad", &before.version, &now.version),
         ("way of cooperative products", &before.cooperative, &now.cooperative),
+        ("table of tuned kernels", &before.tuning, &now.tuning),
     ];
     for (name, before, now) in facts.into_iter().filter(|(_, before, now)| before != now) {
         eprintln!(

@@ -8,6 +8,7 @@ use super::report::{self, Display, bar, say};
 use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
+use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
 use crate::train::{Device, Evaluation, Length, Run, Settings, Trainer};
@@ -17,6 +18,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
     let device = device::open(&recipe.device, recipe.cooperative)?;
     let prepared = Prepared::new(recipe, None)?;
+    let device = device::tune_briefly(device, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
@@ -63,6 +65,17 @@ impl Prepared {
         let model = spec.bind(data.image, data.classes.len())?;
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
         Ok(Prepared { recipe, data, model, normalization })
+    }
+
+    /// What the model is trained for.
+    fn task(&self) -> Task {
+        Task {
+            image: self.data.image,
+            classes: self.data.classes.len(),
+            batch_size: self.recipe.batch_size,
+            label_smoothing: self.recipe.label_smoothing as f32,
+            precision: self.recipe.precision,
+        }
     }
 
     pub(super) fn trainer(&self, device: &Device) -> Result<Trainer<'_>> {

@@ -109,6 +109,8 @@ pub struct Gpu {
     pub name: String,
     /// The driver's name and version.
     pub driver: String,
+    /// What kind of device it is.
+    pub kind: AdapterKind,
     /// Limits and tier of the device.
     pub capabilities: Capabilities,
 }
@@ -172,6 +174,7 @@ impl Gpu {
             failure,
             name: adapter.name.clone(),
             driver: adapter.driver.clone(),
+            kind: adapter.kind,
             capabilities,
         })
     }

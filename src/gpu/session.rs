@@ -7,7 +7,7 @@ use super::prepared::{PreparedPlan, bytes_of, encode};
 use super::readback::Readback;
 use super::upload::{Upload, Uploading};
 use crate::error::{Error, Result};
-use crate::graph::{LossScale, Step};
+use crate::graph::{Capabilities, LossScale, Step};
 use crate::plan::{
     BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
 };
@@ -43,6 +43,17 @@ struct InFlight {
 impl Session {
     /// Lowers the program for the device, creates its pipelines and buffers; all pages start zeroed.
     pub async fn new(gpu: Arc<Gpu>, program: Arc<Program>, spawner: Spawner<'_>) -> Result<Session> {
+        let capabilities = gpu.capabilities.clone();
+        Session::with_capabilities(gpu, program, &capabilities, spawner).await
+    }
+
+    /// [`Session::new`] as if the device had other capabilities: lower ones, or other kernels.
+    pub async fn with_capabilities(
+        gpu: Arc<Gpu>,
+        program: Arc<Program>,
+        capabilities: &Capabilities,
+        spawner: Spawner<'_>,
+    ) -> Result<Session> {
         let pages = create_pages(&gpu, &program).await?;
         let words = Control::WORDS as u64 * 4;
         let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
@@ -66,7 +77,7 @@ impl Session {
             poison: false,
         };
         for graph in &session.program.graphs {
-            let plan = Plan::lower(&session.program, graph, &session.gpu.capabilities)?;
+            let plan = Plan::lower(&session.program, graph, capabilities)?;
             session.gpu.prepare(&plan, spawner).await?;
             let prepared = PreparedPlan::new(&session, plan).await?;
             session.plans.push(prepared);

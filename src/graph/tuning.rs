@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::tensor::DType;
 
 /// One way to run a kernel family.
@@ -45,16 +43,21 @@ impl fmt::Display for TuningKey {
 }
 
 /// Configurations that were found to be faster than the default ones on a device, by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
     /// Names of configurations by [`TuningKey`], as text.
     pub choices: BTreeMap<String, String>,
+    /// A hash of those that are not exact, for the record of a run; empty if all are.
+    pub inexact: String,
 }
 
 impl Tuning {
     /// A table of one choice.
     pub fn of(key: &str, configuration: &str) -> Tuning {
-        Tuning { choices: BTreeMap::from([(key.to_string(), configuration.to_string())]) }
+        Tuning {
+            choices: BTreeMap::from([(key.to_string(), configuration.to_string())]),
+            inexact: String::new(),
+        }
     }
 }
 

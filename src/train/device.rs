@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{DeviceChoice, Precision};
+use super::tune::TuningTable;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, AdapterKind, Checks, Gpu, Opening, adapters};
 
@@ -30,6 +31,9 @@ pub struct Environment {
     /// How matrices of f16 are multiplied cooperatively; empty if they are not.
     #[serde(default)]
     pub cooperative: String,
+    /// A hash of the tuned kernels that can change bits; empty if there are none.
+    #[serde(default)]
+    pub tuning: String,
     /// The type of activations and their gradients.
     #[serde(default = "f32_name")]
     pub precision: String,
@@ -83,11 +87,28 @@ impl Device {
         }
     }
 
+    /// The same device with the kernels of a table.
+    pub fn tuned(self, table: &TuningTable) -> Device {
+        match self {
+            Device::Gpu(mut gpu) => {
+                // Nobody else holds a device that has just been opened; one that is in use stays as it is.
+                if let Some(gpu) = Arc::get_mut(&mut gpu) {
+                    gpu.capabilities.tuning = Some(Arc::new(table.tuning()));
+                }
+                Device::Gpu(gpu)
+            }
+            Device::Cpu => Device::Cpu,
+        }
+    }
+
     /// What is recorded with a run.
     pub fn environment(&self) -> Environment {
-        let (device, driver) = match self {
-            Device::Cpu => ("cpu".to_string(), String::new()),
-            Device::Gpu(gpu) => (gpu.name.clone(), gpu.driver.clone()),
+        let (device, driver, tuning) = match self {
+            Device::Cpu => ("cpu".to_string(), String::new(), String::new()),
+            Device::Gpu(gpu) => {
+                let tuning = gpu.capabilities.tuning.as_ref().map(|tuning| tuning.inexact.clone());
+                (gpu.name.clone(), gpu.driver.clone(), tuning.unwrap_or_default())
+            }
         };
         let version = env!("CARGO_PKG_VERSION").to_string();
         let cooperative = match self {
@@ -100,6 +121,7 @@ impl Device {
             threads: rayon::current_num_threads(),
             version,
             cooperative,
+            tuning,
             precision: f32_name(),
         }
     }

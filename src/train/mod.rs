@@ -14,6 +14,7 @@ pub mod recipe;
 mod run;
 mod session;
 mod trainer;
+pub mod tune;
 pub mod weights;
 
 pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};

@@ -9,7 +9,7 @@ use crate::{Place, Ran};
 const TINY: &str =
     "--data tensors:tiny.safetensors --model net.toml --batch-size 16 --device gpu --optimizer adamw";
 
-static HAS_ADAPTER: LazyLock<bool> = LazyLock::new(|| {
+pub static HAS_ADAPTER: LazyLock<bool> = LazyLock::new(|| {
     let found = Place::new().ok("devices --json").json();
     let has = found.as_array().unwrap().len() > 1;
     let required = std::env::var_os("WGRAD_REQUIRE_GPU").is_some();

@@ -13,6 +13,7 @@ mod gpu;
 mod not_finite;
 mod resume;
 mod train;
+mod tune;
 mod weights;
 
 use std::fs;
