@@ -34,7 +34,7 @@ pub(crate) fn forward(lower: &mut Lower<'_>, dims: &Dims, epilogue: Option<Epilo
         .read("bias", bias.unwrap_or(Slot::Input(1)))
         .write("output", Slot::Output(0))
         .uniform("has_bias", bias.is_some())
-        .stores(result, dims.k % 4 != 0);
+        .stores(result, !dims.k.is_multiple_of(4));
     finish(dispatch, dims, dtype, epilogue, count);
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
         .read("grad_output", Slot::Input(0))
         .read("weight", Slot::Input(1))
         .write("output", Slot::Output(0))
-        .stores(result, dims.c % 4 != 0);
+        .stores(result, !dims.c.is_multiple_of(4));
     finish(dispatch, dims, dtype, None, count);
 }
 

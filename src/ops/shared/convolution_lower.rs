@@ -85,8 +85,8 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
     // Invocations of a direct kernel that take slabs, because there are few columns.
     let slab_lanes = match sizes[1].div_ceil(4) {
         _ if !tile.is_direct() => 1,
-        ..=4 => 16usize,
-        ..=16 => 4,
+        ..5 => 16usize,
+        5..17 => 4,
         _ => 1,
     };
     let count = dims.k * dims.taps();
