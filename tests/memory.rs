@@ -35,6 +35,7 @@ fn train(device: &Device, steps: u32) -> [usize; 2] {
     let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
     let program = Arc::new(program::training(&model, &task, update, 0.0, device).unwrap());
     let mut session = block_on(Session::new(device, program)).unwrap();
+    block_on(session.prepare(EVAL)).unwrap();
     let (images, labels) = (vec![0.5; 32], vec![0, 2]);
     let inputs = [("images", Data::Real(&images[..])), ("labels", Data::Int(&labels[..]))];
     let mut warm = 0;

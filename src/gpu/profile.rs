@@ -25,8 +25,8 @@ impl Session {
     ) -> Result<Vec<KernelTime>> {
         self.gpu.check()?;
         self.plans[graph].write_inputs(&self.gpu, inputs);
-        self.gpu.queue.write_buffer(&self.step, 0, &step.bytes());
-        let prepared = &self.plans[graph].commands;
+        self.gpu.queue.write_buffer(&self.shared.step, 0, &step.bytes());
+        let prepared = self.plans[graph].ready(&self.gpu)?;
         let spans = if self.has_timestamps() {
             self.read_timestamps(prepared).await?
         } else {

@@ -8,7 +8,8 @@ use super::readback::Readback;
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::{
-    BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
+    Control, Data, Finished, MemoryUse, PageList, Plan, Program, StepReport, buffer_bytes, page_lists,
+    shared_temporaries,
 };
 
 /// Bytes of a resident that are uploaded at once.
@@ -17,10 +18,8 @@ const UPLOAD_PIECE: usize = 16 << 20;
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
     pub(super) gpu: Arc<Gpu>,
-    program: Arc<Program>,
     pub(super) plans: Vec<PreparedPlan>,
     pub(super) shared: Shared,
-    pub(super) step: wgpu::Buffer,
     in_flight: VecDeque<InFlight>,
     poison: bool,
 }
@@ -29,7 +28,9 @@ pub struct Session {
 pub(super) struct Shared {
     pub(super) pages: HashMap<(PageList, usize), wgpu::Buffer>,
     pub(super) residents: Vec<wgpu::Buffer>,
+    pub(super) temporaries: Vec<wgpu::Buffer>,
     pub(super) control: wgpu::Buffer,
+    pub(super) step: wgpu::Buffer,
 }
 
 struct InFlight {
@@ -39,35 +40,40 @@ struct InFlight {
 }
 
 impl Session {
-    /// Lowers the program for the device, creates its pipelines and buffers; all pages start zeroed.
+    /// Lowers the program for the device, creates its buffers and all pipelines; all pages start zeroed.
     pub async fn new(gpu: Arc<Gpu>, program: Arc<Program>, spawner: Spawner<'_>) -> Result<Session> {
-        let pages = create_pages(&gpu, &program).await?;
-        let words = Control::WORDS as u64 * 4;
-        let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
-        let residents = create_residents(&gpu, &program).await?;
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let step = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step"),
-            size: Step::default().bytes().len() as u64,
-            usage: uniform,
-            mapped_at_creation: false,
-        });
-        let mut session = Session {
-            gpu,
-            program,
-            plans: vec![],
-            shared: Shared { pages, residents, control },
-            step,
-            in_flight: VecDeque::new(),
-            poison: false,
-        };
-        for graph in &session.program.graphs {
-            let plan = Plan::lower(&session.program, graph, &session.gpu.capabilities)?;
-            session.gpu.prepare(&plan, spawner).await?;
-            let prepared = PreparedPlan::new(&session, plan).await?;
-            session.plans.push(prepared);
+        let graphs = program.graphs.len();
+        let mut session = Session::unprepared(gpu, &program).await?;
+        for graph in 0..graphs {
+            session.prepare(graph, spawner).await?;
         }
         Ok(session)
+    }
+
+    /// The same with nothing compiled: each graph is to be prepared before it is first run.
+    pub async fn unprepared(gpu: Arc<Gpu>, program: &Program) -> Result<Session> {
+        let lower = |graph| Plan::lower(program, graph, &gpu.capabilities);
+        let plans = program.graphs.iter().map(lower).collect::<Result<Vec<Plan>>>()?;
+        let predicted = MemoryUse::of(program, &plans);
+        let shared = Shared::new(&gpu, program, &plans).await?;
+        let mut prepared = vec![];
+        for plan in plans {
+            prepared.push(PreparedPlan::new(&gpu, plan).await?);
+        }
+        let (in_flight, poison) = (VecDeque::new(), false);
+        let session = Session { gpu, plans: prepared, shared, in_flight, poison };
+        debug_assert_eq!(session.device_bytes(), predicted.total(), "predicted: {predicted:?}");
+        Ok(session)
+    }
+
+    /// Compiles what a graph needs, if that has not been done.
+    pub async fn prepare(&mut self, graph: usize, spawner: Spawner<'_>) -> Result<()> {
+        let plan = &mut self.plans[graph];
+        if plan.commands.is_none() {
+            self.gpu.prepare(&plan.plan, spawner).await?;
+            plan.prepare(&self.gpu, &self.shared).await?;
+        }
+        Ok(())
     }
 
     /// The same, filling temporary memory with NaN before each run: reading what nothing wrote is loud.
@@ -78,9 +84,7 @@ impl Session {
 
     /// Bytes of all buffers on the device.
     pub fn device_bytes(&self) -> u64 {
-        let shared = self.shared.pages.values().chain(&self.shared.residents);
-        let plans = self.plans.iter().flat_map(|plan| plan.temporaries.iter().chain(&plan.inputs));
-        shared.chain(plans).map(wgpu::Buffer::size).sum()
+        self.shared.bytes() + self.plans.iter().map(PreparedPlan::bytes).sum::<u64>()
     }
 
     /// Queues a run of a graph: an update, if the graph has gradients and the program an optimizer.
@@ -88,20 +92,17 @@ impl Session {
         self.gpu.check()?;
         let plan = &mut self.plans[graph];
         plan.write_inputs(&self.gpu, inputs);
-        self.gpu.queue.write_buffer(&self.step, 0, &step.bytes());
+        self.gpu.queue.write_buffer(&self.shared.step, 0, &step.bytes());
         if self.poison {
-            plan.poison(&self.gpu);
+            self.shared.poison(&self.gpu);
         }
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        encode(&plan.commands, &mut encoder);
-        let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.result_bytes()));
+        encode(plan.ready(&self.gpu)?, &mut encoder);
+        let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.plan.result_bytes()));
         let mut offset = 0;
         for (_, place) in &plan.results {
-            let source = match place.memory {
-                Memory::Control => &self.shared.control,
-                memory => plan.buffer(memory, &self.shared),
-            };
+            let source = plan.buffer(place.memory, &self.shared);
             encoder.copy_buffer_to_buffer(source, place.offset, &staging, offset, place.bytes);
             offset += place.bytes;
         }
@@ -175,17 +176,37 @@ impl Session {
     }
 }
 
+impl Shared {
+    async fn new(gpu: &Gpu, program: &Program, plans: &[Plan]) -> Result<Shared> {
+        let pages = create_pages(gpu, program).await?;
+        let residents = create_residents(gpu, program).await?;
+        let sizes = shared_temporaries(plans);
+        let what = format!("the plan's {} MiB of activations", sizes.iter().sum::<u64>() >> 20);
+        let create = || sizes.iter().map(|&bytes| gpu.buffer("temporary", bytes)).collect();
+        let temporaries = gpu.scoped(&what, create).await?;
+        let words = Control::WORDS as u64 * 4;
+        let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
+        let step = gpu.uniform("step", Step::BYTES);
+        Ok(Shared { pages, residents, temporaries, control, step })
+    }
+
+    fn bytes(&self) -> u64 {
+        let buffers = self.pages.values().chain(&self.residents).chain(&self.temporaries);
+        buffers.chain([&self.control, &self.step]).map(wgpu::Buffer::size).sum()
+    }
+
+    fn poison(&self, gpu: &Gpu) {
+        for buffer in &self.temporaries {
+            // All bits set is a NaN as f32 and as two f16.
+            let nan = vec![u32::MAX; (buffer.size() / 4) as usize];
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+        }
+    }
+}
+
 async fn create_pages(gpu: &Gpu, program: &Program) -> Result<HashMap<(PageList, usize), wgpu::Buffer>> {
-    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
-    let mut lists: Vec<(PageList, &PageSet)> = vec![
-        (PageList::Parameters, parameters),
-        (PageList::Gradients, parameters),
-        (PageList::Statistics, statistics),
-        (PageList::BatchStatistics, statistics),
-    ];
-    lists.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters)));
     let mut pages = HashMap::new();
-    for (list, set) in lists {
+    for (list, set) in page_lists(program) {
         for (index, &len) in set.page_lens().iter().enumerate() {
             let what = format!("a page of {list:?}, {} MiB", (len * 4) >> 20);
             let buffer =
@@ -222,8 +243,17 @@ impl Gpu {
     pub(super) fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.next_multiple_of(BINDING_UNIT).max(BINDING_UNIT),
+            size: buffer_bytes(bytes),
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        })
+    }
+
+    pub(super) fn uniform(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         })
     }

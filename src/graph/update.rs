@@ -18,9 +18,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// Size of the shaders' `struct Step`.
+    pub const BYTES: u64 = 48;
+
     /// The bytes of the shaders' `struct Step`.
-    pub fn bytes(&self) -> [u8; 48] {
-        let mut bytes = [0; 48];
+    pub fn bytes(&self) -> [u8; Step::BYTES as usize] {
+        let mut bytes = [0; Step::BYTES as usize];
         let words = [self.seed as u32, (self.seed >> 32) as u32, self.step, self.sample_base]
             .into_iter()
             .chain([self.learning_rate, self.clip_norm, 0.0, 0.0].map(f32::to_bits))

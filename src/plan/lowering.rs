@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use super::colour::Colours;
+use super::colour::{Lifetime, colour};
 use super::liveness::Liveness;
 use super::{Command, Memory, PageList, Place, Plan, Program, update};
 use crate::error::{Error, Result};
@@ -29,17 +29,34 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         plan.choices.extend(node.choices.drain(..).map(|choice| (node.index, choice)));
         plan.commands.extend(places.emit(graph, &liveness, node));
     }
-    plan.temporaries = places.colours.sizes.clone();
     plan.commands
         .extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
     for (name, value) in graph.outputs() {
         plan.outputs.insert(name.clone(), (places.of[value], graph.desc(*value).clone()));
     }
+    share_memory(&mut plan, &places.lifetimes);
     if program.optimizer.is_some() && !graph.gradients().is_empty() {
         update::append(program, graph, &mut plan);
     }
     check_limits(&plan, capabilities)?;
     Ok(plan)
+}
+
+/// Gives the plan's temporaries, one for each lifetime so far, buffers that they share.
+fn share_memory(plan: &mut Plan, lifetimes: &[Lifetime]) {
+    let (buffers, sizes) = colour(lifetimes);
+    let in_commands = plan.commands.iter_mut().flat_map(|command| match command {
+        Command::Dispatch { dispatch, .. } => {
+            dispatch.bindings.iter_mut().map(|binding| &mut binding.buffer).collect()
+        }
+        Command::Copy { from, to } => vec![from, to],
+    });
+    for place in in_commands.chain(plan.outputs.values_mut().map(|(place, _)| place)) {
+        if let Memory::Temporary(index) = &mut place.memory {
+            *index = buffers[*index];
+        }
+    }
+    plan.temporaries = sizes;
 }
 
 /// A node's dispatches before its buffers have places.
@@ -150,13 +167,13 @@ pub(super) fn page_place(program: &Program, graph: &Graph, stored: Value, list: 
 struct Places {
     of: HashMap<Value, Place>,
     inputs: IndexMap<String, crate::graph::TensorDesc>,
-    colours: Colours,
+    /// Of each temporary.
+    lifetimes: Vec<Lifetime>,
 }
 
 impl Places {
     fn new(program: &Program, graph: &Graph, pins: &Pins) -> Places {
-        let mut places =
-            Places { of: pins.pinned.clone(), inputs: IndexMap::new(), colours: Colours::default() };
+        let mut places = Places { of: pins.pinned.clone(), inputs: IndexMap::new(), lifetimes: vec![] };
         for (index, node) in graph.nodes().iter().enumerate() {
             let value = Value { node: index, output: 0 };
             let place = match node.kind {
@@ -185,11 +202,12 @@ impl Places {
         for (output, desc) in node.outputs.iter().enumerate() {
             let value = Value { node: lowered.index, output };
             if !self.of.contains_key(&value) {
-                let place = self.take(desc.bytes() as u64);
+                let place = self.take(lowered.index, desc.bytes() as u64);
                 self.of.insert(value, place);
             }
         }
-        let scratch: Vec<Place> = lowered.scratch.iter().map(|&len| self.take(len as u64 * 4)).collect();
+        let scratch: Vec<Place> =
+            lowered.scratch.iter().map(|&len| self.take(lowered.index, len as u64 * 4)).collect();
         let place = |slot: Slot| match slot {
             Slot::Input(i) => self.of[&node.inputs[i]],
             Slot::Output(output) => self.of[&Value { node: lowered.index, output }],
@@ -202,15 +220,16 @@ impl Places {
         let commands = commands.collect();
         let dead = liveness.dies_after[lowered.index].iter().map(|value| self.of[value]);
         for place in dead.chain(scratch).collect::<Vec<_>>() {
-            if let Memory::Temporary(colour) = place.memory {
-                self.colours.release(colour);
+            if let Memory::Temporary(temporary) = place.memory {
+                self.lifetimes[temporary].last = lowered.index;
             }
         }
         commands
     }
 
-    fn take(&mut self, bytes: u64) -> Place {
-        Place { memory: Memory::Temporary(self.colours.take(bytes)), offset: 0, bytes }
+    fn take(&mut self, node: usize, bytes: u64) -> Place {
+        self.lifetimes.push(Lifetime { bytes, first: node, last: usize::MAX });
+        Place { memory: Memory::Temporary(self.lifetimes.len() - 1), offset: 0, bytes }
     }
 }
 

@@ -5,6 +5,7 @@
 mod colour;
 mod liveness;
 mod lowering;
+mod memory;
 mod pages;
 mod print;
 mod profile;
@@ -20,6 +21,7 @@ use indexmap::IndexMap;
 pub use colour::BINDING_UNIT;
 pub(crate) use colour::Colours;
 pub use liveness::Liveness;
+pub use memory::{MemoryUse, READ_BACKS, UNIFORM_SLOT, buffer_bytes, page_lists, shared_temporaries};
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
 pub use profile::KernelTime;

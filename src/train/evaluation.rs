@@ -73,6 +73,7 @@ impl Evaluator<'_> {
             confusion: vec![vec![0; classes]; classes],
             logits: Vec::with_capacity(split.len() * classes),
         };
+        self.session.prepare(self.graph).await?;
         let mut counts = VecDeque::new();
         let mut loader = self.feed.loader(split, self.task.batch_size, Order::Evaluate)?;
         while let Some(batch) = loader.next() {

@@ -52,6 +52,7 @@ fn graphs_share_what_was_written_once() {
         let error = keep("lables", Resident::Int(Arc::new(vec![0; 7]))).unwrap_err().to_string();
         assert!(error.contains("no data \"lables\""), "{error}");
         for (graph, indices) in [vec![6, -1], vec![0, 3, 6, 7, 1]].iter().enumerate() {
+            block_on(session.prepare(graph)).unwrap();
             session.submit(graph, &[("indices", Data::Int(indices))], &Step::default()).unwrap();
             let finished = block_on(session.collect(0)).unwrap().unwrap();
             let want = indices.iter().flat_map(|&index: &i32| {
