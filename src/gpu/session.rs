@@ -8,8 +8,8 @@ use super::readback::Readback;
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::{
-    Control, Data, Finished, MemoryUse, PageList, Plan, Program, StepReport, buffer_bytes, page_lists,
-    shared_temporaries,
+    Control, Data, Finished, MemoryUse, PageList, Plan, Program, StepReport, buffer_bytes, micro_inputs,
+    page_lists, shared_temporaries,
 };
 
 /// Bytes of a resident that are uploaded at once.
@@ -18,6 +18,7 @@ const UPLOAD_PIECE: usize = 16 << 20;
 /// Runs the graphs of a program on a GPU. Steps are submitted without waiting; results are collected later, in order.
 pub struct Session {
     pub(super) gpu: Arc<Gpu>,
+    program: Arc<Program>,
     pub(super) plans: Vec<PreparedPlan>,
     pub(super) shared: Shared,
     in_flight: VecDeque<InFlight>,
@@ -43,7 +44,7 @@ impl Session {
     /// Lowers the program for the device, creates its buffers and all pipelines; all pages start zeroed.
     pub async fn new(gpu: Arc<Gpu>, program: Arc<Program>, spawner: Spawner<'_>) -> Result<Session> {
         let graphs = program.graphs.len();
-        let mut session = Session::unprepared(gpu, &program).await?;
+        let mut session = Session::unprepared(gpu, program).await?;
         for graph in 0..graphs {
             session.prepare(graph, spawner).await?;
         }
@@ -51,17 +52,17 @@ impl Session {
     }
 
     /// The same with nothing compiled: each graph is to be prepared before it is first run.
-    pub async fn unprepared(gpu: Arc<Gpu>, program: &Program) -> Result<Session> {
-        let lower = |graph| Plan::lower(program, graph, &gpu.capabilities);
+    pub async fn unprepared(gpu: Arc<Gpu>, program: Arc<Program>) -> Result<Session> {
+        let lower = |graph| Plan::lower(&program, graph, &gpu.capabilities);
         let plans = program.graphs.iter().map(lower).collect::<Result<Vec<Plan>>>()?;
-        let predicted = MemoryUse::of(program, &plans);
-        let shared = Shared::new(&gpu, program, &plans).await?;
+        let predicted = MemoryUse::of(&program, &plans);
+        let shared = Shared::new(&gpu, &program, &plans).await?;
         let mut prepared = vec![];
         for plan in plans {
             prepared.push(PreparedPlan::new(&gpu, plan).await?);
         }
         let (in_flight, poison) = (VecDeque::new(), false);
-        let session = Session { gpu, plans: prepared, shared, in_flight, poison };
+        let session = Session { gpu, program, plans: prepared, shared, in_flight, poison };
         debug_assert_eq!(session.device_bytes(), predicted.total(), "predicted: {predicted:?}");
         Ok(session)
     }
@@ -89,7 +90,21 @@ impl Session {
 
     /// Queues a run of a graph: an update, if the graph has gradients and the program an optimizer.
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
+        let program = self.program.clone();
+        let count = program.micro_batches(graph);
+        if count == 1 {
+            return self.submit_part(graph, inputs, step);
+        }
+        (0..count).try_for_each(|index| {
+            let step = program.micro_step(graph, step, index);
+            self.submit_part(graph, &micro_inputs(inputs, index, count), &step)
+        })
+    }
+
+    /// Queues a micro-batch, or a whole run. Only the last micro-batch updates and is read back.
+    fn submit_part(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         self.gpu.check()?;
+        let last = step.micro_batch + 1 >= step.micro_batches;
         let plan = &mut self.plans[graph];
         plan.write_inputs(&self.gpu, inputs);
         self.gpu.queue.write_buffer(&self.shared.step, 0, &step.bytes());
@@ -98,7 +113,12 @@ impl Session {
         }
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        encode(plan.ready(&self.gpu)?, &mut encoder);
+        let commands = plan.ready(&self.gpu)?;
+        encode(if last { commands } else { &commands[..plan.plan.update_from] }, &mut encoder);
+        if !last {
+            self.gpu.queue.submit([encoder.finish()]);
+            return self.gpu.check();
+        }
         let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.plan.result_bytes()));
         let mut offset = 0;
         for (_, place) in &plan.results {

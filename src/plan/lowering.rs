@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::colour::{Lifetime, colour};
 use super::liveness::Liveness;
-use super::{Command, Memory, PageList, Place, Plan, Program, update};
+use super::{Command, Memory, PageList, Place, Plan, Program, micro_batches, update};
 use crate::error::{Error, Result};
 use crate::graph::{
     Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, Node, NodeKind, Op, Slot, Value,
@@ -23,6 +23,7 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         inputs: places.inputs.clone(),
         outputs: IndexMap::new(),
         updates: false,
+        update_from: 0,
         choices: vec![],
     };
     for mut node in lowered {
@@ -35,7 +36,12 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         plan.outputs.insert(name.clone(), (places.of[value], graph.desc(*value).clone()));
     }
     share_memory(&mut plan, &places.lifetimes);
-    if program.optimizer.is_some() && !graph.gradients().is_empty() {
+    let trains = program.optimizer.is_some() && !graph.gradients().is_empty();
+    if trains && program.micro_batches > 1 {
+        micro_batches::append(program, graph, &mut plan);
+    }
+    plan.update_from = plan.commands.len();
+    if trains {
         update::append(program, graph, &mut plan);
     }
     check_limits(&plan, capabilities)?;

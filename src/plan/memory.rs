@@ -38,9 +38,11 @@ impl MemoryUse {
             let bytes = set.bytes();
             match list {
                 PageList::Parameters => memory.parameters += bytes,
-                PageList::Gradients => memory.gradients += bytes,
+                PageList::Gradients | PageList::GradientSums => memory.gradients += bytes,
                 PageList::Slot(_) => memory.optimizer += bytes,
-                PageList::Statistics | PageList::BatchStatistics => memory.statistics += bytes,
+                PageList::Statistics | PageList::BatchStatistics | PageList::StatisticSums => {
+                    memory.statistics += bytes;
+                }
             }
         }
         memory.activations = shared_temporaries(plans).iter().sum();
@@ -77,6 +79,9 @@ pub fn page_lists(program: &Program) -> Vec<(PageList, &PageSet)> {
     }
     if program.graphs.iter().any(|graph| !graph.statistic_updates().is_empty()) {
         lists.push((PageList::BatchStatistics, statistics));
+    }
+    if program.micro_batches > 1 && program.optimizer.is_some() {
+        lists.extend([(PageList::GradientSums, parameters), (PageList::StatisticSums, statistics)]);
     }
     lists.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters)));
     lists

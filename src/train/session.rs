@@ -24,7 +24,7 @@ impl Session {
                 Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new())
             }
             Device::Gpu(gpu) => {
-                let mut session = gpu::Session::unprepared(gpu.clone(), &program).await?;
+                let mut session = gpu::Session::unprepared(gpu.clone(), program.clone()).await?;
                 session.prepare(0, &in_parallel).await?;
                 Session::Gpu(Box::new(session), program)
             }
