@@ -45,6 +45,8 @@ fn main() -> wgrad::Result<()> {
     let model = Model::new(data.image, layers);
     let settings = Settings {
         batch_size: 64,
+        micro_batch_size: None,
+        memory_limit: None,
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         weight_decay: 0.01,

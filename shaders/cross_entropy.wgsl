@@ -207,6 +207,7 @@ fn both(@builtin(local_invocation_index) local: u32) {
     let divisor = select(1.0, row_weight, params.mean != 0u);
     if local == 0u {
         output[0] = loss / divisor;
+        total[0] = divisor;
     }
     for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
         let normalizer = vec3<f32>(normalizers[3u * row], normalizers[3u * row + 1u], normalizers[3u * row + 2u]);

@@ -12,7 +12,7 @@ use wgrad::plan::{self, Command, Plan, Program};
 use wgrad::selftest::{self, Case};
 use wgrad::{graph, ops};
 
-/// All dispatches of all samples and of a training step with each optimizer.
+/// All dispatches of all samples and of a training step with each optimizer, in one piece and in micro-batches.
 fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
     let mut found = vec![];
     // Devices with narrow subgroups prefer other configurations.
@@ -34,7 +34,8 @@ fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
     ];
     for update in updates {
-        collect(&training_step(update));
+        collect(&training_step(update.clone()));
+        collect(&training_step(update).in_micro_batches(2));
     }
     found
 }

@@ -27,6 +27,7 @@ struct Step {
     sample_base: u32,
     learning_rate: f32,
     clip_norm: f32,
-    unused: vec2<f32>,
+    micro_batch: u32,
+    micro_batches: u32,
     optimizer: vec4<f32>,
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Capabilities, Mode};
 use crate::models::{LayerRow, summary};
 use crate::optim::Sgd;
-use crate::plan::{self, Plan, Program};
+use crate::plan::{self, MemoryUse, Plan};
 use crate::train::Device;
 use crate::train::program::{EVAL, TRAIN, Task, training};
 
@@ -18,19 +18,9 @@ struct Inspection {
     parameters: u64,
     statistics: u64,
     forward_flops: u64,
-    memory: Memory,
-}
-
-/// Bytes on the device while training.
-#[derive(Serialize)]
-struct Memory {
-    parameters: u64,
-    gradients: u64,
-    optimizer_slot: u64,
-    statistics: u64,
-    train_activations: u64,
-    eval_activations: u64,
-    peak: u64,
+    /// Bytes on the device while training.
+    memory: MemoryUse,
+    peak_bytes: u64,
 }
 
 /// `wgrad inspect`
@@ -46,6 +36,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let program = training(&model, &task, update, 0.0, &Device::Cpu)?;
     let train = Plan::lower(&program, &program.graphs[TRAIN], &unlimited())?;
     let eval = Plan::lower(&program, &program.graphs[EVAL], &unlimited())?;
+    let plans = [train, eval];
+    let memory = MemoryUse::of(&program, &plans);
+    let [train, _] = plans;
     let inspection = Inspection {
         model: model.name().to_string(),
         batch_size,
@@ -53,7 +46,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         parameters: totals.parameters,
         statistics: totals.statistics,
         forward_flops: totals.flops,
-        memory: memory(&program, &train, &eval),
+        memory,
+        peak_bytes: memory.total(),
     };
     if args.json {
         say(serde_json::to_string_pretty(&inspection).map_err(|error| Error::Model(error.to_string()))?);
@@ -69,27 +63,6 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
 /// A plan to look at is made for a device without limits; one that is run respects the device's.
 fn unlimited() -> Capabilities {
     Capabilities { max_storage_binding: u64::MAX, max_buffer: u64::MAX, ..Capabilities::PORTABLE }
-}
-
-fn memory(program: &Program, train: &Plan, eval: &Plan) -> Memory {
-    let (parameters, statistics) = (program.pages.parameters.bytes(), program.pages.statistics.bytes());
-    let (train_activations, eval_activations) = (train.temporary_bytes(), eval.temporary_bytes());
-    let inputs: usize =
-        [train, eval].iter().flat_map(|plan| plan.inputs.values()).map(|desc| desc.bytes()).sum();
-    let slots = program.slots().len() as u64;
-    Memory {
-        parameters,
-        gradients: parameters,
-        optimizer_slot: parameters,
-        statistics: 2 * statistics,
-        train_activations,
-        eval_activations,
-        peak: (2 + slots) * parameters
-            + 2 * statistics
-            + train_activations
-            + eval_activations
-            + inputs as u64,
-    }
 }
 
 fn print(inspection: &Inspection) {
@@ -116,13 +89,15 @@ fn print(inspection: &Inspection) {
     ));
     let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / 1048576.0);
     say(format!(
-        "memory of a training run with SGD and momentum: parameters {}, gradients {}, momentum {}, activations {} for \
-         training and {} for evaluation; peak {}",
+        "memory of a training run with SGD and momentum: parameters {}, gradients {}, optimizer {}, statistics {}, \
+         activations {}, data {}, other {}; {} in all",
         mib(memory.parameters),
         mib(memory.gradients),
-        mib(memory.optimizer_slot),
-        mib(memory.train_activations),
-        mib(memory.eval_activations),
-        mib(memory.peak)
+        mib(memory.optimizer),
+        mib(memory.statistics),
+        mib(memory.activations),
+        mib(memory.data),
+        mib(memory.other),
+        mib(inspection.peak_bytes)
     ));
 }

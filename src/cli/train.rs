@@ -29,6 +29,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
     let mut recorded = prepared.recipe.clone();
     recorded.data = recorded.data.absolute();
+    // What fitted here may not be what would fit when the run is resumed, and it matters for the bits.
+    recorded.micro_batch_size = recorded.micro_batch_size.or(prepared.split(&trainer));
     run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
     pollster::block_on(trainer.record_in(run.clone()))?;
     prepared.introduce(&device, &trainer);
@@ -89,6 +91,11 @@ impl Prepared {
         ))
     }
 
+    /// Samples of a micro-batch, if a step is done in several.
+    fn split(&self, trainer: &Trainer<'_>) -> Option<usize> {
+        Some(trainer.micro_batch_size()).filter(|size| *size < self.recipe.batch_size)
+    }
+
     fn introduce(&self, device: &Device, trainer: &Trainer<'_>) {
         if self.recipe.quiet {
             return;
@@ -115,6 +122,12 @@ impl Prepared {
             self.recipe.batch_size,
             self.recipe.seed
         ));
+        if let Some(size) = self.split(trainer) {
+            say(format!(
+                "        {size} images at a time: gradients are added up; batch norm, if there is any, takes its \
+                 statistics from each {size}"
+            ));
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName};
+use crate::train::recipe::{
+    DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName,
+};
 
 const EXAMPLES: &str = "Lengths of schedules are in steps (updates), over the whole run. Every flag can be in the recipe, as a line such
 as `batch_size = 32` (for --no-shuffle, --no-normalize: `shuffle = false`, `normalize = false`); flags come before
@@ -69,6 +71,9 @@ pub struct RecipeFlags {
     /// Samples in a step [default: 64]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Length")]
     pub batch_size: Option<u32>,
+    /// Samples that a step takes in at a time; gradients are added up [default: as many as fit]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Length")]
+    pub micro_batch_size: Option<u32>,
 
     /// Optimizer [default: sgd]
     #[arg(long, value_name = "NAME", help_heading = "Optimizer and loss")]
@@ -145,6 +150,9 @@ pub struct RecipeFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     #[arg(value_name = "BOOL", help_heading = "Run")]
     pub cooperative: Option<bool>,
+    /// The most to allocate on the device, such as 512MiB or 2GB [default: all that it has]
+    #[arg(long, value_name = "SIZE", help_heading = "Run")]
+    pub memory_limit: Option<MemorySize>,
     /// The folder of the run [default: a new one in runs/]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
@@ -177,6 +185,8 @@ impl From<RecipeFlags> for Recipe {
             epochs: flags.epochs,
             max_steps: flags.max_steps,
             batch_size: flags.batch_size,
+            micro_batch_size: flags.micro_batch_size,
+            memory_limit: flags.memory_limit,
             shuffle: flags.no_shuffle.map(|no| !no),
             normalize: flags.no_normalize.map(|no| !no),
             optimizer: flags.optimizer,

@@ -1,5 +1,6 @@
 //! The CPU executor: the same graphs on the host, in f32 for use and f64 for reference, on all cores.
 
+mod accumulate;
 mod gemm;
 mod host;
 mod places;

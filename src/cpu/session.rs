@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Threads;
+use super::accumulate::Sums;
 use super::gemm::Multiply;
 use super::places::{Memory, Place, Places};
 use super::profile::Recorder;
 use crate::graph::{
     Context, Graph, LossScale, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut,
 };
-use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, StepReport};
+use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, StepReport, micro_inputs};
 use crate::tensor::DType;
 
 /// Runs the graphs of a program on the host; `T` is f32, or f64 as the reference.
@@ -20,7 +21,8 @@ pub struct Session<T: Element> {
     pages: HashMap<PageList, Vec<Vec<T>>>,
     reals: Vec<Vec<T>>,
     ints: Vec<Vec<i32>>,
-    outputs: HashMap<String, Vec<T>>,
+    pub(super) outputs: HashMap<String, Vec<T>>,
+    pub(super) sums: Sums<T>,
     residents: HashMap<String, Resident<T>>,
     threads: Threads<T>,
     halted: bool,
@@ -99,6 +101,7 @@ impl<T: Element> Session<T> {
             reals: vec![],
             ints: vec![],
             outputs: HashMap::new(),
+            sums: Sums::default(),
             residents: HashMap::new(),
             threads: Threads::default(),
             halted: false,
@@ -142,6 +145,15 @@ impl<T: Element> Session<T> {
     /// Runs the program's `graph`-th graph. If it has gradients and the program an optimizer, updates the parameters.
     pub fn run(&mut self, graph: usize, inputs: &[(&str, Data<'_, T>)], step: &Step) -> StepReport {
         let program = self.program.clone();
+        let count = program.micro_batches(graph);
+        if count > 1 && step.micro_batches == 0 {
+            let mut report = StepReport::default();
+            for index in 0..count {
+                let step = program.micro_step(graph, step, index);
+                report = self.run(graph, &micro_inputs(inputs, index, count), &step);
+            }
+            return report;
+        }
         let run = Run { index: graph, graph: &program.graphs[graph], inputs, step };
         self.allocate(graph);
         for (index, node) in run.graph.nodes().iter().enumerate() {
@@ -260,6 +272,9 @@ impl<T: Element> Session<T> {
                 _ => target[offset..offset + len].copy_from_slice(self.view(run, value).real),
             }
             self.list_mut(list)[page] = target;
+        }
+        if program.micro_batches(run.index) > 1 && !self.accumulate(program, graph, step) {
+            return StepReport::default();
         }
         let scalar = |name: &str| self.outputs.get(name).map_or(0.0, |values| values[0].f64() as f32);
         let mut report = StepReport {

@@ -45,7 +45,7 @@ impl<T: Element> Session<T> {
         let running = self.pages_mut(PageList::Statistics);
         for update in graph.statistic_updates() {
             let span = program.pages.span(graph, update.running);
-            let momentum = T::of(f64::from(update.momentum));
+            let momentum = T::of(f64::from(program.step_momentum(update.momentum)));
             let range = span.offset..span.offset + span.len;
             let pairs = running[span.page][range.clone()].iter_mut().zip(&batch[span.page][range]);
             pairs.for_each(|(running, batch)| *running += momentum * (*batch - *running));

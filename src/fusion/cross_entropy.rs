@@ -9,10 +9,9 @@ pub(super) fn with_gradient(graph: &Graph, node: usize) -> Option<Replacement> {
     if op.with_gradient || graph.mode() != Mode::Train {
         return None;
     }
-    let outputs = vec![(Value { node, output: 0 }, 0)];
+    let outputs = [0, 2].map(|output| (Value { node, output }, output)).to_vec();
     // What is for the gradient alone is not there any more; as an output of the graph it stays.
-    let rest = (1..graph.nodes()[node].outputs.len()).map(|output| Value { node, output });
-    if rest.into_iter().any(|value| graph.is_read(value)) {
+    if graph.is_read(Value { node, output: 1 }) {
         return None;
     }
     Some(Replacement {

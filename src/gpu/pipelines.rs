@@ -14,8 +14,8 @@ use crate::plan::{Command, Plan, shader_text};
 pub type Spawner<'s> = &'s (dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Sync);
 
 /// A kernel: entry point and constants select the shader's variant.
-pub(super) type PipelineKey = (&'static str, &'static str, String);
-pub(super) type PipelineMap = HashMap<PipelineKey, Arc<Pipeline>>;
+pub(super) type KernelKey = (&'static str, &'static str, String);
+pub(super) type PipelineMap = HashMap<KernelKey, Arc<Pipeline>>;
 
 /// A compiled kernel with what it binds.
 #[derive(Debug)]
@@ -26,12 +26,9 @@ pub(super) struct Pipeline {
 }
 
 /// The key of a dispatch's pipeline.
-pub(super) fn key(shader: &'static str, entry: &'static str, variant: &Variant) -> PipelineKey {
+pub(super) fn key(shader: &'static str, entry: &'static str, variant: &Variant) -> KernelKey {
     (shader, entry, format!("{variant:?}"))
 }
-
-/// What one shader text compiles to.
-type Compiled = Vec<(PipelineKey, Arc<Pipeline>)>;
 
 /// One shader text and the entry points of it that a plan uses.
 struct Missing {
@@ -40,22 +37,31 @@ struct Missing {
     entries: Vec<&'static str>,
 }
 
+/// A compiled shader text with what its entry points bind.
+struct Module {
+    module: wgpu::ShaderModule,
+    entries: Vec<EntryPoint>,
+}
+
 impl Gpu {
-    /// Creates the pipelines of a plan that do not exist yet, in parallel, each once.
+    /// Creates the pipelines of a plan that do not exist yet, in parallel: first each shader's module, once, then each
+    /// entry point's pipeline.
     pub(super) async fn prepare(&self, plan: &Plan, spawner: Spawner<'_>) -> Result<()> {
-        let variants = self.missing(plan);
-        let made: Mutex<Vec<Result<Compiled>>> = Mutex::new(vec![]);
-        spawner(variants.len(), &|index| {
-            let result = pollster::block_on(self.compile(&variants[index]));
-            lock(&made).push(result);
-        });
-        let made = std::mem::take(&mut *lock(&made));
-        for result in made {
-            lock(&self.pipelines).extend(result?);
-        }
-        if let Some(cache) = self.cache.as_ref().filter(|_| !variants.is_empty()) {
+        let missing = self.missing(plan);
+        let modules = in_order(spawner, missing.len(), |index| {
+            pollster::block_on(self.create_module(&missing[index]))
+        })?;
+        let entries: Vec<(usize, usize)> = (0..missing.len())
+            .flat_map(|shader| (0..missing[shader].entries.len()).map(move |entry| (shader, entry)))
+            .collect();
+        let made = in_order(spawner, entries.len(), |index| {
+            let (shader, entry) = entries[index];
+            pollster::block_on(self.create_kernel(&missing[shader], &modules[shader], entry))
+        })?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| !made.is_empty()) {
             cache.keep();
         }
+        lock(&self.pipelines).extend(made);
         Ok(())
     }
 
@@ -80,31 +86,38 @@ impl Gpu {
         variants.into_values().collect()
     }
 
-    async fn compile(&self, missing: &Missing) -> Result<Compiled> {
+    async fn create_module(&self, missing: &Missing) -> Result<Module> {
         let fail = |message: String| Error::Device { device: self.name.clone(), message };
         let text = shader_text(missing.shader, &missing.variant);
         let reflection = Reflection::for_tier(&text, self.capabilities.tier)
             .map_err(|message| fail(format!("shader {}: {message}", missing.shader)))?;
-        let entries: Vec<(&'static str, EntryPoint)> = missing
+        let entry = |name: &&'static str| reflection.entry_point(name).ok_or(*name);
+        let entries: Vec<EntryPoint> = missing
             .entries
             .iter()
-            .map(|&name| reflection.entry_point(name).map(|entry| (name, entry)).ok_or(name))
+            .map(entry)
             .collect::<Result<_, _>>()
             .map_err(|name| fail(format!("shader {} has no entry point {name}", missing.shader)))?;
-        let module = self
-            .scoped(&format!("the shader {}", missing.shader), || {
-                let source = wgpu::ShaderSource::Naga(Cow::Owned(reflection.module));
-                let descriptor = wgpu::ShaderModuleDescriptor { label: Some(missing.shader), source };
-                trusted::shader_module(&self.device, descriptor, self.checks)
-            })
-            .await?;
-        let mut pipelines = vec![];
-        for (name, entry) in entries {
-            let label = format!("{}.{name}", missing.shader);
-            let made = self.scoped(&label, || self.create_pipeline(&label, &module, name, entry)).await?;
-            pipelines.push((key(missing.shader, name, &missing.variant), Arc::new(made)));
-        }
-        Ok(pipelines)
+        let create = || {
+            let source = wgpu::ShaderSource::Naga(Cow::Owned(reflection.module));
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(missing.shader), source };
+            trusted::shader_module(&self.device, descriptor, self.checks)
+        };
+        let module = self.scoped(&format!("the shader {}", missing.shader), create).await?;
+        Ok(Module { module, entries })
+    }
+
+    async fn create_kernel(
+        &self,
+        missing: &Missing,
+        module: &Module,
+        index: usize,
+    ) -> Result<(KernelKey, Arc<Pipeline>)> {
+        let (name, entry) = (missing.entries[index], module.entries[index].clone());
+        let label = format!("{}.{name}", missing.shader);
+        let create = || self.create_pipeline(&label, &module.module, name, entry);
+        let made = self.scoped(&label, create).await?;
+        Ok((key(missing.shader, name, &missing.variant), Arc::new(made)))
     }
 
     fn create_pipeline(
@@ -155,4 +168,19 @@ impl Gpu {
         });
         Pipeline { pipeline, layout, entry }
     }
+}
+
+/// The results of `count` pieces of work in their order, or the first error.
+fn in_order<T: Send>(
+    spawner: Spawner<'_>,
+    count: usize,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let done: Mutex<Vec<Option<Result<T>>>> = Mutex::new((0..count).map(|_| None).collect());
+    spawner(count, &|index| {
+        let result = work(index);
+        lock(&done)[index] = Some(result);
+    });
+    let done = std::mem::take(&mut *lock(&done));
+    done.into_iter().map(|result| result.expect("the spawner runs every piece")).collect()
 }

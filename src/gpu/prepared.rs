@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use super::device::{Gpu, lock};
 use super::pipelines::{Pipeline, key};
-use super::session::{Session, Shared};
+use super::session::Shared;
 use super::upload::Upload;
-use crate::error::Result;
-use crate::graph::Step;
-use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, Place, Plan};
+use crate::error::{Error, Result};
+use crate::graph::{Dispatch, TensorDesc};
+use crate::plan::{BINDING_UNIT, Command, Control, Data, Memory, Place, Plan, RUNS_IN_FLIGHT, UNIFORM_SLOT};
 
-/// A plan with its buffers, and its commands ready to be encoded.
+/// A plan with its buffers and, once its pipelines exist, its commands ready to be encoded.
 pub(super) struct PreparedPlan {
     pub(super) plan: Plan,
     pub(super) inputs: Vec<wgpu::Buffer>,
-    pub(super) temporaries: Vec<wgpu::Buffer>,
-    pub(super) commands: Vec<Prepared>,
+    tables: Vec<wgpu::Buffer>,
+    uniforms: wgpu::Buffer,
+    /// None until the graph is prepared.
+    pub(super) commands: Option<Vec<Prepared>>,
     /// What is read back after each run, and where it lies in the staging buffer.
     pub(super) results: Vec<(String, Place)>,
     pub(super) staging: Vec<wgpu::Buffer>,
@@ -40,46 +42,51 @@ impl Prepared {
 }
 
 impl PreparedPlan {
-    pub(super) async fn new(session: &Session, plan: Plan) -> Result<PreparedPlan> {
-        let gpu = &session.gpu;
-        let mib = plan.temporary_bytes() >> 20;
-        let what = format!("the plan's {mib} MiB of activations");
-        let temporaries = gpu
-            .scoped(&what, || {
-                plan.temporaries.iter().map(|&bytes| gpu.buffer("temporary", bytes)).collect::<Vec<_>>()
-            })
-            .await?;
-        let inputs = gpu
-            .scoped("the inputs", || {
-                plan.inputs
-                    .iter()
-                    .map(|(name, desc)| gpu.buffer(name, desc.bytes() as u64))
-                    .collect::<Vec<_>>()
-            })
-            .await?;
-        let tables: Vec<wgpu::Buffer> = plan.tables.iter().map(|content| gpu.table(content)).collect();
-        let results = results(&plan);
-        let mut prepared = PreparedPlan {
-            plan,
-            inputs,
-            temporaries,
-            commands: vec![],
-            results,
-            staging: vec![],
-            uploads: vec![],
-        };
-        let commands = gpu.scoped("the bind groups", || prepared.prepare_commands(session, &tables)).await?;
-        prepared.commands = commands;
-        Ok(prepared)
+    /// Makes the plan's own buffers.
+    pub(super) async fn new(gpu: &Gpu, plan: Plan) -> Result<PreparedPlan> {
+        gpu.scoped("the inputs and tables", || {
+            let input = |(name, desc): (&String, &TensorDesc)| gpu.buffer(name, desc.bytes() as u64);
+            PreparedPlan {
+                inputs: plan.inputs.iter().map(input).collect(),
+                tables: plan.tables.iter().map(|content| gpu.table(content)).collect(),
+                uniforms: gpu.uniform("params", plan.uniform_bytes()),
+                commands: None,
+                results: results(&plan),
+                staging: (0..RUNS_IN_FLIGHT).map(|_| gpu.staging(plan.result_bytes())).collect(),
+                uploads: (0..RUNS_IN_FLIGHT).map(|_| Upload::new(gpu, plan.upload_bytes())).collect(),
+                plan,
+            }
+        })
+        .await
     }
 
-    fn prepare_commands(&self, session: &Session, tables: &[wgpu::Buffer]) -> Vec<Prepared> {
-        let params = Params::new(session, &self.plan);
-        let buffer = |memory: Memory| match memory {
-            Memory::Table(index) => &tables[index],
-            memory => self.buffer(memory, &session.shared),
-        };
-        let mut dispatch_index = 0;
+    /// Bytes of the plan's own buffers.
+    pub(super) fn bytes(&self) -> u64 {
+        let buffers = self.inputs.iter().chain(&self.tables).chain(&self.staging).chain([&self.uniforms]);
+        let uploads = self.uploads.iter().map(Upload::bytes);
+        buffers.map(wgpu::Buffer::size).chain(uploads).sum()
+    }
+
+    /// Makes the bind groups; the pipelines exist.
+    pub(super) async fn prepare(&mut self, gpu: &Gpu, shared: &Shared) -> Result<()> {
+        let commands = gpu.scoped("the bind groups", || self.prepare_commands(gpu, shared)).await?;
+        self.commands = Some(commands);
+        Ok(())
+    }
+
+    /// The commands, if the plan was prepared.
+    pub(super) fn ready(&self, gpu: &Gpu) -> Result<&[Prepared]> {
+        self.commands.as_deref().ok_or_else(|| {
+            let message = "a graph was not prepared before its first run".to_string();
+            Error::Device { device: gpu.name.clone(), message }
+        })
+    }
+
+    fn prepare_commands(&self, gpu: &Gpu, shared: &Shared) -> Vec<Prepared> {
+        let pipelines = self.pipelines(gpu);
+        self.write_uniforms(gpu, &pipelines);
+        let buffer = |memory: Memory| self.buffer(memory, shared);
+        let mut pipelines = pipelines.into_iter().zip((0..).step_by(UNIFORM_SLOT as usize));
         self.plan
             .commands
             .iter()
@@ -90,17 +97,15 @@ impl PreparedPlan {
                     bytes: from.bytes,
                 },
                 Command::Dispatch { label, dispatch } => {
-                    let pipeline = params.pipelines[dispatch_index].clone();
-                    let offset = params.offsets[dispatch_index];
-                    dispatch_index += 1;
+                    let (pipeline, offset) = pipelines.next().expect("each dispatch has its pipeline");
                     let entries: Vec<wgpu::BindGroupEntry<'_>> = pipeline
                         .entry
                         .bindings
                         .iter()
                         .map(|binding| {
                             let (buffer, offset, bytes) = match binding.name.as_str() {
-                                "params" => (&params.buffer, offset, u64::from(binding.size)),
-                                "step" => (&session.step, 0, session.step.size()),
+                                "params" => (&self.uniforms, offset, u64::from(binding.size)),
+                                "step" => (&shared.step, 0, shared.step.size()),
                                 name => {
                                     let given = dispatch.bindings.iter().find(|given| given.name == name);
                                     let place = given
@@ -115,7 +120,7 @@ impl PreparedPlan {
                             wgpu::BindGroupEntry { binding: binding.number, resource }
                         })
                         .collect();
-                    let bind_group = session.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(label),
                         layout: &pipeline.layout,
                         entries: &entries,
@@ -128,12 +133,12 @@ impl PreparedPlan {
 
     pub(super) fn buffer<'a>(&'a self, memory: Memory, shared: &'a Shared) -> &'a wgpu::Buffer {
         match memory {
-            Memory::Temporary(index) => &self.temporaries[index],
+            Memory::Temporary(index) => &shared.temporaries[index],
             Memory::Input(index) => &self.inputs[index],
             Memory::Resident(index) => &shared.residents[index],
             Memory::Page(list, index) => &shared.pages[&(list, index)],
             Memory::Control => &shared.control,
-            Memory::Table(_) => unreachable!("tables are bound only when the plan is prepared"),
+            Memory::Table(index) => &self.tables[index],
         }
     }
 
@@ -149,22 +154,30 @@ impl PreparedPlan {
         })
     }
 
-    /// Bytes of all inputs and the step's numbers.
-    pub(super) fn upload_bytes(&self) -> u64 {
-        let inputs = self.plan.inputs.values().map(|desc| desc.bytes() as u64).sum::<u64>();
-        inputs + Step::default().bytes().len() as u64
+    fn pipelines(&self, gpu: &Gpu) -> Vec<Arc<Pipeline>> {
+        let known = lock(&gpu.pipelines);
+        let pipeline = |dispatch: &Dispatch<Place>| {
+            known[&key(dispatch.shader, dispatch.entry, &dispatch.variant)].clone()
+        };
+        self.dispatches().map(pipeline).collect()
     }
 
-    pub(super) fn poison(&self, gpu: &Gpu) {
-        for buffer in &self.temporaries {
-            // All bits set is a NaN as f32 and as two f16.
-            let nan = vec![u32::MAX; (buffer.size() / 4) as usize];
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+    /// Each dispatch has a slot of the uniform buffer; what is in it follows from the shader.
+    fn write_uniforms(&self, gpu: &Gpu, pipelines: &[Arc<Pipeline>]) {
+        let mut content = vec![0; self.uniforms.size() as usize];
+        let slots = content.chunks_exact_mut(UNIFORM_SLOT as usize);
+        for ((dispatch, pipeline), slot) in self.dispatches().zip(pipelines).zip(slots) {
+            let params = pipeline.entry.params_bytes(dispatch);
+            slot[..params.len()].copy_from_slice(&params);
         }
+        gpu.queue.write_buffer(&self.uniforms, 0, &content);
     }
 
-    pub(super) fn result_bytes(&self) -> u64 {
-        self.results.iter().map(|(_, place)| place.bytes).sum::<u64>().max(4)
+    fn dispatches(&self) -> impl Iterator<Item = &Dispatch<Place>> {
+        self.plan.commands.iter().filter_map(|command| match command {
+            Command::Dispatch { dispatch, .. } => Some(dispatch),
+            Command::Copy { .. } => None,
+        })
     }
 }
 
@@ -201,35 +214,4 @@ fn results(plan: &Plan) -> Vec<(String, Place)> {
         return vec![("control".to_string(), Place { memory: Memory::Control, offset: 0, bytes })];
     }
     plan.outputs.iter().map(|(name, (place, _))| (name.clone(), *place)).collect()
-}
-
-/// The uniform blocks of a plan's dispatches in one buffer.
-struct Params {
-    buffer: wgpu::Buffer,
-    offsets: Vec<u64>,
-    pipelines: Vec<Arc<Pipeline>>,
-}
-
-impl Params {
-    fn new(session: &Session, plan: &Plan) -> Params {
-        let align = session.gpu.device.limits().min_uniform_buffer_offset_alignment as usize;
-        let pipelines_by_key = lock(&session.gpu.pipelines);
-        let (mut content, mut offsets, mut pipelines) = (vec![], vec![], vec![]);
-        for command in &plan.commands {
-            let Command::Dispatch { dispatch, .. } = command else { continue };
-            let pipeline = &pipelines_by_key[&key(dispatch.shader, dispatch.entry, &dispatch.variant)];
-            offsets.push(content.len() as u64);
-            content.extend(pipeline.entry.params_bytes(dispatch));
-            content.resize(content.len().next_multiple_of(align), 0);
-            pipelines.push(pipeline.clone());
-        }
-        content.resize(content.len() + align, 0);
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let size = content.len() as u64;
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some("params"), size, usage, mapped_at_creation: false };
-        let buffer = session.gpu.device.create_buffer(&descriptor);
-        session.gpu.queue.write_buffer(&buffer, 0, &content);
-        Params { buffer, offsets, pipelines }
-    }
 }

@@ -27,8 +27,8 @@ impl Session {
         for (buffer, bytes) in self.plans[graph].parts(inputs) {
             self.gpu.write(buffer, 0, bytes);
         }
-        self.gpu.queue.write_buffer(&self.step, 0, &step.bytes());
-        let prepared = &self.plans[graph].commands;
+        self.gpu.queue.write_buffer(&self.shared.step, 0, &step.bytes());
+        let prepared = self.plans[graph].ready(&self.gpu)?;
         let spans = if self.has_timestamps() {
             self.read_timestamps(prepared).await?
         } else {

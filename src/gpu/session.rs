@@ -9,7 +9,8 @@ use super::upload::{Upload, Uploading};
 use crate::error::{Error, Result};
 use crate::graph::{Capabilities, LossScale, Step};
 use crate::plan::{
-    BINDING_UNIT, Control, Data, Finished, Memory, PageList, PageSet, Plan, Program, StepReport,
+    Control, Data, Finished, MemoryUse, PageList, Plan, Program, StepReport, buffer_bytes, micro_inputs,
+    page_lists, shared_temporaries,
 };
 
 /// Bytes of a resident that are uploaded at once.
@@ -21,7 +22,6 @@ pub struct Session {
     program: Arc<Program>,
     pub(super) plans: Vec<PreparedPlan>,
     pub(super) shared: Shared,
-    pub(super) step: wgpu::Buffer,
     in_flight: VecDeque<InFlight>,
     poison: bool,
 }
@@ -30,18 +30,20 @@ pub struct Session {
 pub(super) struct Shared {
     pub(super) pages: HashMap<(PageList, usize), wgpu::Buffer>,
     pub(super) residents: Vec<wgpu::Buffer>,
+    pub(super) temporaries: Vec<wgpu::Buffer>,
     pub(super) control: wgpu::Buffer,
+    pub(super) step: wgpu::Buffer,
 }
 
 struct InFlight {
     graph: usize,
     step: u64,
     readback: Readback,
-    upload: Uploading,
+    upload: Option<Uploading>,
 }
 
 impl Session {
-    /// Lowers the program for the device, creates its pipelines and buffers; all pages start zeroed.
+    /// Lowers the program for the device, creates its buffers and all pipelines; all pages start zeroed.
     pub async fn new(gpu: Arc<Gpu>, program: Arc<Program>, spawner: Spawner<'_>) -> Result<Session> {
         let capabilities = gpu.capabilities.clone();
         Session::with_capabilities(gpu, program, &capabilities, spawner).await
@@ -54,35 +56,47 @@ impl Session {
         capabilities: &Capabilities,
         spawner: Spawner<'_>,
     ) -> Result<Session> {
-        let pages = create_pages(&gpu, &program).await?;
-        let words = Control::WORDS as u64 * 4;
-        let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
-        let initial = Control::initial(program.initial_loss_scale());
-        gpu.queue.write_buffer(&control, 0, bytemuck::cast_slice(&initial));
-        let residents = create_residents(&gpu, &program).await?;
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let step = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step"),
-            size: Step::default().bytes().len() as u64,
-            usage: uniform,
-            mapped_at_creation: false,
-        });
-        let mut session = Session {
-            gpu,
-            program,
-            plans: vec![],
-            shared: Shared { pages, residents, control },
-            step,
-            in_flight: VecDeque::new(),
-            poison: false,
-        };
-        for graph in &session.program.graphs {
-            let plan = Plan::lower(&session.program, graph, capabilities)?;
-            session.gpu.prepare(&plan, spawner).await?;
-            let prepared = PreparedPlan::new(&session, plan).await?;
-            session.plans.push(prepared);
+        let graphs = program.graphs.len();
+        let mut session = Session::lowered_for(gpu, program, capabilities).await?;
+        for graph in 0..graphs {
+            session.prepare(graph, spawner).await?;
         }
         Ok(session)
+    }
+
+    /// The same with nothing compiled: each graph is to be prepared before it is first run.
+    pub async fn unprepared(gpu: Arc<Gpu>, program: Arc<Program>) -> Result<Session> {
+        let capabilities = gpu.capabilities.clone();
+        Session::lowered_for(gpu, program, &capabilities).await
+    }
+
+    async fn lowered_for(
+        gpu: Arc<Gpu>,
+        program: Arc<Program>,
+        capabilities: &Capabilities,
+    ) -> Result<Session> {
+        let lower = |graph| Plan::lower(&program, graph, capabilities);
+        let plans = program.graphs.iter().map(lower).collect::<Result<Vec<Plan>>>()?;
+        let predicted = MemoryUse::of(&program, &plans);
+        let shared = Shared::new(&gpu, &program, &plans).await?;
+        let mut prepared = vec![];
+        for plan in plans {
+            prepared.push(PreparedPlan::new(&gpu, plan).await?);
+        }
+        let (in_flight, poison) = (VecDeque::new(), false);
+        let session = Session { gpu, program, plans: prepared, shared, in_flight, poison };
+        debug_assert_eq!(session.device_bytes(), predicted.total(), "predicted: {predicted:?}");
+        Ok(session)
+    }
+
+    /// Compiles what a graph needs, if that has not been done.
+    pub async fn prepare(&mut self, graph: usize, spawner: Spawner<'_>) -> Result<()> {
+        let plan = &mut self.plans[graph];
+        if plan.commands.is_none() {
+            self.gpu.prepare(&plan.plan, spawner).await?;
+            plan.prepare(&self.gpu, &self.shared).await?;
+        }
+        Ok(())
     }
 
     /// The same, filling temporary memory with NaN before each run: reading what nothing wrote is loud.
@@ -93,38 +107,57 @@ impl Session {
 
     /// Bytes of all buffers on the device.
     pub fn device_bytes(&self) -> u64 {
-        let shared = self.shared.pages.values().chain(&self.shared.residents);
-        let plans = self.plans.iter().flat_map(|plan| plan.temporaries.iter().chain(&plan.inputs));
-        shared.chain(plans).map(wgpu::Buffer::size).sum()
+        self.shared.bytes() + self.plans.iter().map(PreparedPlan::bytes).sum::<u64>()
     }
 
     /// Queues a run of a graph: an update, if the graph has gradients and the program an optimizer.
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
+        let program = self.program.clone();
+        let count = program.micro_batches(graph);
+        if count == 1 {
+            return self.submit_part(graph, inputs, step);
+        }
+        (0..count).try_for_each(|index| {
+            let step = program.micro_step(graph, step, index);
+            self.submit_part(graph, &micro_inputs(inputs, index, count), &step)
+        })
+    }
+
+    /// Queues a micro-batch, or a whole run. Only the last micro-batch updates and is read back.
+    fn submit_part(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         self.gpu.check()?;
+        let last = step.micro_batch + 1 >= step.micro_batches;
         let plan = &mut self.plans[graph];
         if self.poison {
-            plan.poison(&self.gpu);
+            self.shared.poison(&self.gpu);
         }
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        let upload = plan.uploads.pop().unwrap_or_else(|| Upload::new(&self.gpu, plan.upload_bytes()));
+        // Micro-batches are not waited for one by one, so there is no telling when a buffer's turn would come again.
+        let upload = (step.micro_batches <= 1)
+            .then(|| plan.uploads.pop().unwrap_or_else(|| Upload::new(&self.gpu, plan.plan.upload_bytes())));
         let step_block = step.bytes();
-        let parts = plan.parts(inputs).chain([(&self.step, &step_block[..])]);
-        upload.fill(&self.gpu, &mut encoder, parts)?;
-        encode(&plan.commands, &mut encoder);
-        let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.result_bytes()));
+        let parts = plan.parts(inputs).chain([(&self.shared.step, &step_block[..])]);
+        match &upload {
+            Some(upload) => upload.fill(&self.gpu, &mut encoder, parts)?,
+            None => parts.for_each(|(buffer, bytes)| self.gpu.write(buffer, 0, bytes)),
+        }
+        let commands = plan.ready(&self.gpu)?;
+        encode(if last { commands } else { &commands[..plan.plan.update_from] }, &mut encoder);
+        if !last {
+            self.gpu.queue.submit([encoder.finish()]);
+            return self.gpu.check();
+        }
+        let staging = plan.staging.pop().unwrap_or_else(|| self.gpu.staging(plan.plan.result_bytes()));
         let mut offset = 0;
         for (_, place) in &plan.results {
-            let source = match place.memory {
-                Memory::Control => &self.shared.control,
-                memory => plan.buffer(memory, &self.shared),
-            };
+            let source = plan.buffer(place.memory, &self.shared);
             encoder.copy_buffer_to_buffer(source, place.offset, &staging, offset, place.bytes);
             offset += place.bytes;
         }
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let readback = Readback::start(staging, submission);
-        let upload = upload.submitted();
+        let upload = upload.map(Upload::submitted);
         self.in_flight.push_back(InFlight { graph, step: u64::from(step.step) + 1, readback, upload });
         self.gpu.check()
     }
@@ -140,7 +173,9 @@ impl Session {
         let (bytes, staging) = readback.finish(&self.gpu).await?;
         let plan = &mut self.plans[graph];
         plan.staging.push(staging);
-        plan.uploads.extend(upload.finish().await);
+        if let Some(upload) = upload {
+            plan.uploads.extend(upload.finish().await);
+        }
         let words: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         if plan.plan.updates {
             let report = Some(StepReport::from_control(step, &words));
@@ -202,17 +237,39 @@ impl Session {
     }
 }
 
+impl Shared {
+    async fn new(gpu: &Gpu, program: &Program, plans: &[Plan]) -> Result<Shared> {
+        let pages = create_pages(gpu, program).await?;
+        let residents = create_residents(gpu, program).await?;
+        let sizes = shared_temporaries(plans);
+        let what = format!("the plan's {} MiB of activations", sizes.iter().sum::<u64>() >> 20);
+        let create = || sizes.iter().map(|&bytes| gpu.buffer("temporary", bytes)).collect();
+        let temporaries = gpu.scoped(&what, create).await?;
+        let words = Control::WORDS as u64 * 4;
+        let control = gpu.scoped("the control words", || gpu.buffer("control", words)).await?;
+        let initial = Control::initial(program.initial_loss_scale());
+        gpu.queue.write_buffer(&control, 0, bytemuck::cast_slice(&initial));
+        let step = gpu.uniform("step", Step::BYTES);
+        Ok(Shared { pages, residents, temporaries, control, step })
+    }
+
+    fn bytes(&self) -> u64 {
+        let buffers = self.pages.values().chain(&self.residents).chain(&self.temporaries);
+        buffers.chain([&self.control, &self.step]).map(wgpu::Buffer::size).sum()
+    }
+
+    fn poison(&self, gpu: &Gpu) {
+        for buffer in &self.temporaries {
+            // All bits set is a NaN as f32 and as two f16.
+            let nan = vec![u32::MAX; (buffer.size() / 4) as usize];
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+        }
+    }
+}
+
 async fn create_pages(gpu: &Gpu, program: &Program) -> Result<HashMap<(PageList, usize), wgpu::Buffer>> {
-    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
-    let mut lists: Vec<(PageList, &PageSet)> = vec![
-        (PageList::Parameters, parameters),
-        (PageList::Gradients, parameters),
-        (PageList::Statistics, statistics),
-        (PageList::BatchStatistics, statistics),
-    ];
-    lists.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters)));
     let mut pages = HashMap::new();
-    for (list, set) in lists {
+    for (list, set) in page_lists(program) {
         for (index, &len) in set.page_lens().iter().enumerate() {
             let what = format!("a page of {list:?}, {} MiB", (len * 4) >> 20);
             let buffer =
@@ -249,8 +306,17 @@ impl Gpu {
     pub(super) fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.next_multiple_of(BINDING_UNIT).max(BINDING_UNIT),
+            size: buffer_bytes(bytes),
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        })
+    }
+
+    pub(super) fn uniform(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         })
     }

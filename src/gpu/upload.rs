@@ -19,11 +19,15 @@ impl Upload {
     pub(super) fn new(gpu: &Gpu, bytes: u64) -> Upload {
         let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("upload"),
-            size: bytes.next_multiple_of(4),
+            size: bytes,
             usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: true,
         });
         Upload { buffer }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.buffer.size()
     }
 
     /// Writes each buffer's bytes, and adds the copies to the encoder. A last word may be longer than the bytes.

@@ -9,6 +9,10 @@ pub struct Step {
     pub step: u32,
     /// Index of the batch's first sample in the logical batch (not 0 in later micro-batches).
     pub sample_base: u32,
+    /// Which micro-batch of the step this is; set by the session, as are `sample_base` and `micro_batches`.
+    pub micro_batch: u32,
+    /// In how many micro-batches the step is done; 0 or 1 if in one piece.
+    pub micro_batches: u32,
     /// Learning rate.
     pub learning_rate: f32,
     /// Gradients are scaled to this norm if theirs is larger; infinite for never.
@@ -18,12 +22,16 @@ pub struct Step {
 }
 
 impl Step {
+    /// Size of the shaders' `struct Step`.
+    pub const BYTES: u64 = 48;
+
     /// The bytes of the shaders' `struct Step`.
-    pub fn bytes(&self) -> [u8; 48] {
-        let mut bytes = [0; 48];
+    pub fn bytes(&self) -> [u8; Step::BYTES as usize] {
+        let mut bytes = [0; Step::BYTES as usize];
         let words = [self.seed as u32, (self.seed >> 32) as u32, self.step, self.sample_base]
             .into_iter()
-            .chain([self.learning_rate, self.clip_norm, 0.0, 0.0].map(f32::to_bits))
+            .chain([self.learning_rate, self.clip_norm].map(f32::to_bits))
+            .chain([self.micro_batch, self.micro_batches])
             .chain(self.optimizer.map(f32::to_bits));
         for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
@@ -33,7 +41,7 @@ impl Step {
 }
 
 /// The factor on the gradients of a step in mixed precision, and how it changes: as `torch.amp.GradScaler`.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LossScale {
     /// The factor, a power of two: scaling costs no digits.
     pub scale: f32,

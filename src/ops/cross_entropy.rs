@@ -121,10 +121,8 @@ impl Op for CrossEntropy {
             return Err(format!("weight must be [{classes}] for logits {logits}, it is {}", weight.shape));
         }
         let loss = TensorDesc::f32([]);
-        Ok(match self.with_gradient {
-            true => vec![loss, inputs[0].clone()],
-            false => vec![loss.clone(), TensorDesc::f32([rows, COLUMNS]), loss],
-        })
+        let second = if self.with_gradient { inputs[0].clone() } else { TensorDesc::f32([rows, COLUMNS]) };
+        Ok(vec![loss.clone(), second, loss])
     }
 
     /// `L = - sum_c t[c] log p[c]` with p = softmax(x), so that `dx = dL (p sum_c t[c] - t) / W`; t is the smoothed
@@ -150,12 +148,13 @@ impl Op for CrossEntropy {
                 .write("normalizers", normalizers)
                 .write("output", Slot::Output(0))
                 .write("gradient", Slot::Output(1))
+                .write("total", Slot::Output(2))
                 .uniform("nan_bits", f32::NAN.to_bits())
                 .uniform("mean", self.reduction == Reduction::Mean)
                 .groups(1);
             return;
         }
-        let total = if self.with_gradient { lower.scratch(1) } else { Slot::Output(2) };
+        let total = Slot::Output(2);
         let losses = lower.scratch(2 * rows);
         self.dispatch(lower, "forward")
             .write("normalizers", normalizers)
@@ -205,17 +204,15 @@ impl CrossEntropy {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let [rows, classes] = inputs[0].shape().as_2d().expect("the shape rule has checked the rank");
         let targets = Targets::new(*self, classes, inputs[1], inputs.get(2));
-        let mut memory = [vec![], vec![T::zero()]];
-        let [kept_normalizers, kept_total] = &mut memory;
-        let (loss, rest) = outputs.split_first_mut().expect("the shape rule gives outputs");
-        let (normalizers, total, gradient) = match rest {
-            [normalizers, total] => (&mut *normalizers.real, &mut *total.real, None),
-            [gradient, ..] => {
-                kept_normalizers.resize(rows * COLUMNS, T::zero());
-                (&mut kept_normalizers[..], &mut kept_total[..], Some(gradient))
-            }
-            [] => unreachable!("the shape rule gives two or three outputs"),
+        let mut kept_normalizers = vec![];
+        let [loss, second, total] = outputs else { unreachable!("the shape rule gives three outputs") };
+        let (normalizers, gradient) = if self.with_gradient {
+            kept_normalizers.resize(rows * COLUMNS, T::zero());
+            (&mut kept_normalizers[..], Some(second))
+        } else {
+            (&mut *second.real, None)
         };
+        let total = &mut *total.real;
         let logits = inputs[0].real;
         let some = rows_per_chunk(classes);
         let mut losses = vec![T::zero(); 2 * rows];

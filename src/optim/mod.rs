@@ -1,5 +1,5 @@
 //! Optimizers: one elementwise pass over pages of parameters. And the passes around it: gradient norm and halt flag,
-//! running statistics. And the learning rates of a run.
+//! running statistics, sums over micro-batches. And the learning rates of a run.
 
 mod adam;
 mod schedule;
@@ -18,6 +18,7 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
         ("sgd", shader!("sgd", REDUCE, UPDATE)),
         ("adam", shader!("adam", REDUCE, UPDATE)),
         ("grad_norm", shader!("grad_norm", REDUCE)),
+        ("accumulate", shader!("accumulate")),
         ("running_statistics", shader!("running_statistics")),
     ]
     .into_iter()

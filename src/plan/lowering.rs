@@ -2,11 +2,11 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use super::colour::Colours;
+use super::colour::{Lifetime, colour};
 use super::half_parameters::half_parameters;
 use super::liveness::Liveness;
 use super::update::CONTROL;
-use super::{Command, Control, Memory, PageList, Place, Plan, Program, update};
+use super::{Command, Control, Memory, PageList, Place, Plan, Program, micro_batches, update};
 use crate::error::{Error, Result};
 use crate::graph::{
     Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, Node, NodeKind, Op, Slot, Value,
@@ -26,23 +26,46 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         inputs: places.inputs.clone(),
         outputs: IndexMap::new(),
         updates: false,
+        update_from: 0,
         choices: vec![],
     };
     for mut node in lowered {
         plan.choices.extend(node.choices.drain(..).map(|choice| (node.index, choice)));
         plan.commands.extend(places.emit(graph, &liveness, node));
     }
-    plan.temporaries = places.colours.sizes.clone();
     plan.commands
         .extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
     for (name, value) in graph.outputs() {
         plan.outputs.insert(name.clone(), (places.of[value], graph.desc(*value).clone()));
     }
-    if program.optimizer.is_some() && !graph.gradients().is_empty() {
+    share_memory(&mut plan, &places.lifetimes);
+    let trains = program.optimizer.is_some() && !graph.gradients().is_empty();
+    if trains && program.micro_batches > 1 {
+        micro_batches::append(program, graph, &mut plan);
+    }
+    plan.update_from = plan.commands.len();
+    if trains {
         update::append(program, graph, &mut plan);
     }
     check_limits(&plan, capabilities)?;
     Ok(plan)
+}
+
+/// Gives the plan's temporaries, one for each lifetime so far, buffers that they share.
+fn share_memory(plan: &mut Plan, lifetimes: &[Lifetime]) {
+    let (buffers, sizes) = colour(lifetimes);
+    let in_commands = plan.commands.iter_mut().flat_map(|command| match command {
+        Command::Dispatch { dispatch, .. } => {
+            dispatch.bindings.iter_mut().map(|binding| &mut binding.buffer).collect()
+        }
+        Command::Copy { from, to } => vec![from, to],
+    });
+    for place in in_commands.chain(plan.outputs.values_mut().map(|(place, _)| place)) {
+        if let Memory::Temporary(index) = &mut place.memory {
+            *index = buffers[*index];
+        }
+    }
+    plan.temporaries = sizes;
 }
 
 /// A node's dispatches before its buffers have places.
@@ -156,7 +179,8 @@ pub(super) fn page_place(program: &Program, graph: &Graph, stored: Value, list: 
 struct Places {
     of: HashMap<Value, Place>,
     inputs: IndexMap<String, crate::graph::TensorDesc>,
-    colours: Colours,
+    /// Of each temporary.
+    lifetimes: Vec<Lifetime>,
     /// Values that share memory with others until the end.
     kept: HashSet<Value>,
 }
@@ -166,7 +190,7 @@ impl Places {
         let mut places = Places {
             of: pins.pinned.clone(),
             inputs: IndexMap::new(),
-            colours: Colours::default(),
+            lifetimes: vec![],
             kept: HashSet::new(),
         };
         for (index, node) in graph.nodes().iter().enumerate() {
@@ -199,7 +223,7 @@ impl Places {
         graph: &Graph,
         capabilities: &Capabilities,
     ) -> Vec<Command> {
-        let (places, commands) = half_parameters(program, graph, capabilities, |bytes| self.take(bytes));
+        let (places, commands) = half_parameters(program, graph, capabilities, |bytes| self.take(0, bytes));
         self.kept.extend(places.keys());
         self.of.extend(places);
         commands
@@ -210,11 +234,12 @@ impl Places {
         for (output, desc) in node.outputs.iter().enumerate() {
             let value = Value { node: lowered.index, output };
             if !self.of.contains_key(&value) {
-                let place = self.take(desc.bytes() as u64);
+                let place = self.take(lowered.index, desc.bytes() as u64);
                 self.of.insert(value, place);
             }
         }
-        let scratch: Vec<Place> = lowered.scratch.iter().map(|&len| self.take(len as u64 * 4)).collect();
+        let scratch: Vec<Place> =
+            lowered.scratch.iter().map(|&len| self.take(lowered.index, len as u64 * 4)).collect();
         let place = |slot: Slot| match slot {
             Slot::Input(i) => self.of[&node.inputs[i]],
             Slot::Output(output) => self.of[&Value { node: lowered.index, output }],
@@ -229,15 +254,16 @@ impl Places {
         let dead = liveness.dies_after[lowered.index].iter();
         let dead = dead.filter(|value| !self.kept.contains(value)).map(|value| self.of[value]);
         for place in dead.chain(scratch).collect::<Vec<_>>() {
-            if let Memory::Temporary(colour) = place.memory {
-                self.colours.release(colour);
+            if let Memory::Temporary(temporary) = place.memory {
+                self.lifetimes[temporary].last = lowered.index;
             }
         }
         commands
     }
 
-    fn take(&mut self, bytes: u64) -> Place {
-        Place { memory: Memory::Temporary(self.colours.take(bytes)), offset: 0, bytes }
+    fn take(&mut self, node: usize, bytes: u64) -> Place {
+        self.lifetimes.push(Lifetime { bytes, first: node, last: usize::MAX });
+        Place { memory: Memory::Temporary(self.lifetimes.len() - 1), offset: 0, bytes }
     }
 }
 

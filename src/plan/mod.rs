@@ -6,6 +6,8 @@ mod colour;
 mod half_parameters;
 mod liveness;
 mod lowering;
+mod memory;
+mod micro_batches;
 mod pages;
 mod print;
 mod profile;
@@ -21,6 +23,8 @@ use indexmap::IndexMap;
 pub use colour::BINDING_UNIT;
 pub(crate) use colour::Colours;
 pub use liveness::Liveness;
+pub use memory::{MemoryUse, RUNS_IN_FLIGHT, UNIFORM_SLOT, buffer_bytes, page_lists, shared_temporaries};
+pub use micro_batches::micro_inputs;
 pub use pages::{PageSet, Pages, Span};
 pub use print::describe;
 pub use profile::KernelTime;
@@ -43,6 +47,8 @@ pub struct Program {
     pub residents: IndexMap<String, TensorDesc>,
     /// The optimizer; none for inference and for tests of operators.
     pub optimizer: Option<Optimizer>,
+    /// In how many equal parts the batch of a training step comes ([`Program::in_micro_batches`]).
+    pub micro_batches: usize,
 }
 
 /// An optimizer with the settings of each parameter.
@@ -59,7 +65,7 @@ impl Program {
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
         let residents = resident::residents(&graphs)?;
-        Ok(Program { graphs, pages, residents, optimizer })
+        Ok(Program { graphs, pages, residents, optimizer, micro_batches: 1 })
     }
 
     /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.
@@ -68,7 +74,7 @@ impl Program {
         for node in nodes {
             let (name, desc) = (&node.name, &node.outputs[0]);
             let given = inputs.iter().find(|(given, _)| given == name).map(|(_, data)| data);
-            resident::check(name, desc, given)?;
+            resident::check(name, &self.whole_input(graph, desc), given)?;
         }
         Ok(())
     }
@@ -116,6 +122,10 @@ pub enum PageList {
     Statistics,
     /// This step's statistics, laid out alike.
     BatchStatistics,
+    /// Sums of gradients over micro-batches.
+    GradientSums,
+    /// The same of statistics.
+    StatisticSums,
 }
 
 /// A piece of memory that a session owns.
@@ -180,6 +190,8 @@ pub struct Plan {
     pub outputs: IndexMap<String, (Place, TensorDesc)>,
     /// Whether the plan ends with an update of the parameters.
     pub updates: bool,
+    /// The first command that is for the last micro-batch of a step only.
+    pub update_from: usize,
     /// Choices among configurations of kernels, each with its node's index in the graph.
     pub choices: Vec<(usize, Choice)>,
 }
@@ -206,8 +218,11 @@ impl Control {
     pub const GOOD_STEPS: usize = 6;
     /// 1 after a step whose update was left out, by a halt or because f16 overflowed.
     pub const SKIPPED: usize = 7;
+    /// The weight of the micro-batch, and the sums over the step's micro-batches of weights, losses and correct
+    /// predictions.
+    pub const ACCUMULATED: [usize; 4] = [8, 9, 10, 11];
     /// Length of the buffer, in 4-byte words.
-    pub const WORDS: usize = 8;
+    pub const WORDS: usize = 12;
 
     /// The words before a step.
     pub fn initial(loss_scale: LossScale) -> [f32; Control::WORDS] {
@@ -219,7 +234,7 @@ impl Control {
 }
 
 /// What a training step reports.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepReport {
     /// The step, from 1.
     pub step: u64,

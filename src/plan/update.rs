@@ -109,7 +109,8 @@ fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
         for update in graph.statistic_updates() {
             let span = program.pages.span(graph, update.running);
             if span.page == page {
-                momenta[span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN)].fill(update.momentum);
+                let momentum = program.step_momentum(update.momentum);
+                momenta[span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN)].fill(momentum);
             }
         }
         let bindings = vec![
@@ -148,30 +149,30 @@ fn group_table(set: &PageSet, page: usize, groups: &[ParameterGroup]) -> Vec<f32
     table
 }
 
-fn table(plan: &mut Plan, content: Vec<f32>) -> Place {
+pub(super) fn table(plan: &mut Plan, content: Vec<f32>) -> Place {
     let bytes = content.len() as u64 * 4;
     plan.tables.push(content);
     Place { memory: Memory::Table(plan.tables.len() - 1), offset: 0, bytes }
 }
 
-fn whole(list: PageList, page: usize, len: usize) -> Place {
+pub(super) fn whole(list: PageList, page: usize, len: usize) -> Place {
     Place { memory: Memory::Page(list, page), offset: 0, bytes: len as u64 * 4 }
 }
 
-fn read(name: &'static str, buffer: Place) -> Binding<Place> {
+pub(super) fn read(name: &'static str, buffer: Place) -> Binding<Place> {
     Binding { name, buffer, access: Access::Read }
 }
 
-fn write(name: &'static str, buffer: Place) -> Binding<Place> {
+pub(super) fn write(name: &'static str, buffer: Place) -> Binding<Place> {
     Binding { name, buffer, access: Access::ReadWrite }
 }
 
-fn push(plan: &mut Plan, label: &str, dispatch: Dispatch<Place>) {
+pub(super) fn push(plan: &mut Plan, label: &str, dispatch: Dispatch<Place>) {
     plan.commands.push(Command::Dispatch { label: label.to_string(), dispatch });
 }
 
 /// Workgroups spread over x and y.
-fn spread(groups: usize) -> [u32; 3] {
+pub(super) fn spread(groups: usize) -> [u32; 3] {
     let width = groups.clamp(1, 65_535);
     [width as u32, groups.div_ceil(width) as u32, 1]
 }

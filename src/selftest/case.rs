@@ -40,6 +40,8 @@ pub const STEP: Step = Step {
     seed: 7,
     step: 3,
     sample_base: 0,
+    micro_batch: 0,
+    micro_batches: 1,
     learning_rate: 0.0,
     clip_norm: f32::INFINITY,
     optimizer: [0.0; 4],

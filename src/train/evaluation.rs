@@ -73,11 +73,12 @@ impl Evaluator<'_> {
             confusion: vec![vec![0; classes]; classes],
             logits: Vec::with_capacity(split.len() * classes),
         };
+        self.session.prepare(self.graph).await?;
         let mut counts = VecDeque::new();
         let mut loader = self.feed.loader(split, self.task.batch_size, Order::Evaluate)?;
         while let Some(batch) = loader.next() {
             let batch = batch?;
-            self.session.submit(self.graph, &self.feed.inputs(&batch), &Step::default())?;
+            self.session.submit(self.graph, &self.feed.inputs(&batch, &batch.places), &Step::default())?;
             counts.push_back(batch.count);
             loader.reuse(batch);
             self.take(2, &mut counts, &mut sums).await?;

@@ -128,9 +128,9 @@ impl Feed {
         Loader::spawn(split, LoaderOptions { batch_size, order, pixels })
     }
 
-    /// What a run of the graph is given.
-    pub fn inputs<'a>(self, batch: &'a Batch) -> Vec<(&'static str, Data<'a, f32>)> {
-        let mut inputs = vec![("indices", Data::Int(&batch.places[..]))];
+    /// What a run of the graph is given; `places` are the batch's, or those in its micro-batches.
+    pub fn inputs<'a>(self, batch: &'a Batch, places: &'a [i32]) -> Vec<(&'static str, Data<'a, f32>)> {
+        let mut inputs = vec![("indices", Data::Int(places))];
         if let Some(pixels) = &batch.pixels {
             let images = match pixels {
                 Pixels::Bytes(bytes) => Data::Bytes(bytes),

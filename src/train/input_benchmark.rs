@@ -156,7 +156,11 @@ impl Bench<'_> {
                 began = Instant::now();
             }
             let batch = loader.next().ok_or_else(|| Error::Data("the data ended".to_string()))??;
-            session.submit(TRAIN, &feed.inputs(&batch), &step(number as u32, update.as_ref()))?;
+            session.submit(
+                TRAIN,
+                &feed.inputs(&batch, &batch.places),
+                &step(number as u32, update.as_ref()),
+            )?;
             loader.reuse(batch);
             while session.collect(IN_FLIGHT).await?.is_some() {}
         }

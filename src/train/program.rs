@@ -117,10 +117,13 @@ fn train_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Train);
     let (logits, labels) = network(feed, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
-    let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
+    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?;
+    let (loss, weight) = (of_loss[0], of_loss[2]);
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
     graph.output("loss", loss);
     graph.output("correct", correct);
+    // What the mean was divided by: how much a micro-batch counts.
+    graph.output("weight", weight);
     Ok(graph)
 }
 

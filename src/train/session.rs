@@ -17,20 +17,30 @@ pub enum Session {
 }
 
 impl Session {
-    /// Prepares a program on a device; all pages start zeroed.
+    /// Allocates a program on a device; all pages start zeroed. The first graph is prepared too.
     pub async fn new(device: &Device, program: Arc<Program>) -> Result<Session> {
         Ok(match device {
             Device::Cpu => {
                 Session::Cpu(Box::new(cpu::Session::new(program.clone())), program, VecDeque::new())
             }
             Device::Gpu(gpu) => {
-                let session = gpu::Session::new(gpu.clone(), program.clone(), &in_parallel).await?;
+                let mut session = gpu::Session::unprepared(gpu.clone(), program.clone()).await?;
+                session.prepare(0, &in_parallel).await?;
                 Session::Gpu(Box::new(session), program)
             }
         })
     }
 
-    /// Queues a run of a graph.
+    /// Compiles what a graph needs, so that it can be submitted. All but the first are left until they are first needed:
+    /// the kernels of an evaluation do not delay the first step.
+    pub async fn prepare(&mut self, graph: usize) -> Result<()> {
+        match self {
+            Session::Gpu(session, _) => session.prepare(graph, &in_parallel).await,
+            Session::Cpu(..) => Ok(()),
+        }
+    }
+
+    /// Queues a run of a graph that is prepared.
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         match self {
             Session::Gpu(session, program) => {

@@ -6,74 +6,23 @@ use std::time::Instant;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
-use super::feed::{Feed, Placement};
+use super::feed::Feed;
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
+use super::micro_batches::{Fit, Fitted};
 use super::program::{self, EVAL, TRAIN, Task};
-use super::recipe::{Length, Precision, ResolvedRecipe};
+use super::recipe::Length;
 use super::run::{Run, RunModel};
 use super::session::Session;
+use super::settings::Settings;
 use super::weights::{self, Tensors};
 use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
-use crate::graph::{LossScale, NodeKind, Step, Update};
+use crate::graph::{LossScale, NodeKind, Step};
 use crate::models::Model;
-use crate::optim::Schedule;
 use crate::plan::{PageList, Program, StepReport};
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
-
-/// What a training run needs to know besides model and data.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Images per step; at most the training split.
-    pub batch_size: usize,
-    /// How long to train.
-    pub length: Length,
-    /// The optimizer.
-    pub update: Arc<dyn Update>,
-    /// Weight decay on all parameters.
-    pub weight_decay: f32,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// Share of the target that is spread over all classes.
-    pub label_smoothing: f32,
-    /// The type of activations and their gradients.
-    pub precision: Precision,
-    /// Gradients with a larger norm are scaled to it.
-    pub clip_norm: Option<f32>,
-    /// Seed of all random numbers.
-    pub seed: u64,
-    /// Whether each epoch has its own order.
-    pub shuffle: bool,
-    /// Steps between lines of the metrics.
-    pub log_every: u64,
-    /// Steps between checkpoints, besides the one at the end of each epoch.
-    pub checkpoint_every: Option<u64>,
-    /// Whether the data set may be kept on the device.
-    pub placement: Placement,
-}
-
-impl Settings {
-    /// The settings of a recipe, with a batch size that the data set can fill.
-    pub fn of(recipe: &ResolvedRecipe, batch_size: usize) -> Settings {
-        Settings {
-            batch_size,
-            length: recipe.length,
-            update: recipe.algorithm.update(),
-            weight_decay: recipe.weight_decay as f32,
-            schedule: recipe.schedule.clone(),
-            label_smoothing: recipe.label_smoothing as f32,
-            precision: recipe.precision,
-            clip_norm: recipe.clip_norm.map(|norm| norm as f32),
-            seed: recipe.seed,
-            shuffle: recipe.shuffle,
-            log_every: u64::from(recipe.log_every),
-            checkpoint_every: recipe.checkpoint_every.map(u64::from),
-            placement: Placement::Auto,
-        }
-    }
-}
 
 /// A finished step, for those who watch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,7 +76,7 @@ impl<'d> Trainer<'d> {
         settings: Settings,
         device: &Device,
     ) -> Result<Trainer<'d>> {
-        let task = Task {
+        let mut task = Task {
             image: data.image,
             classes: data.classes.len(),
             batch_size: settings.batch_size,
@@ -135,9 +84,18 @@ impl<'d> Trainer<'d> {
             precision: settings.precision,
         };
         let feeds = Feed::choose(data, device, settings.placement);
-        let optimizer = (settings.update.clone(), settings.weight_decay);
-        let program = Arc::new(program::training_from(feeds, model, &task, optimizer, device)?);
-        let mut session = Session::new(device, program.clone()).await?;
+        let fit = Fit {
+            batch_size: settings.batch_size,
+            micro_batch_size: settings.micro_batch_size,
+            memory_limit: settings.memory_limit,
+        };
+        let build = |batch_size| {
+            let task = Task { batch_size, ..task };
+            let optimizer = (settings.update.clone(), settings.weight_decay);
+            program::training_from(feeds, model, &task, optimizer, device)
+        };
+        let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
+        task.batch_size = micro_batch_size;
         for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
             feed.install(&mut session, split, normalization.as_ref()).await?;
         }
@@ -165,6 +123,11 @@ impl<'d> Trainer<'d> {
             Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
         trainer.set_model(&initial);
         Ok(trainer)
+    }
+
+    /// Samples that a step takes in at a time; the batch size if it does so in one piece.
+    pub fn micro_batch_size(&self) -> usize {
+        self.task.batch_size
     }
 
     /// The initial parameters and running statistics, to merge loaded ones into.
@@ -217,7 +180,7 @@ impl<'d> Trainer<'d> {
         let steps_per_epoch = self.steps_per_epoch();
         let position = u64::from(progress.position);
         let steps = u64::from(progress.epoch) * steps_per_epoch + position;
-        let samples = position * self.task.batch_size as u64;
+        let samples = position * self.settings.batch_size as u64;
         let fits =
             position < steps_per_epoch && progress.step == steps && progress.totals.samples() == samples;
         if fits && progress.seed == self.settings.seed && steps < u64::from(u32::MAX) {
@@ -239,7 +202,7 @@ impl<'d> Trainer<'d> {
 
     /// Batches of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.data.train.len() / self.task.batch_size).max(1) as u64
+        (self.data.train.len() / self.settings.batch_size).max(1) as u64
     }
 
     /// Steps of the whole run.
@@ -324,12 +287,18 @@ impl<'d> Trainer<'d> {
         let step = Step {
             seed: self.settings.seed,
             step: number,
-            sample_base: 0,
             learning_rate: self.settings.schedule.learning_rate(step, total) as f32,
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
             optimizer: self.settings.update.step_numbers(number + 1),
+            ..Step::default()
         };
-        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch), &step)
+        // A micro-batch is given its own part of streamed images, in which its samples have their places.
+        let mut places = batch.places.clone();
+        if batch.pixels.is_some() {
+            let size = self.task.batch_size as i32;
+            places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
+        }
+        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch, &places), &step)
     }
 
     async fn take_reports(&mut self, leave: usize, total: u64, observer: &mut dyn Observer) -> Result<()> {
@@ -346,7 +315,7 @@ impl<'d> Trainer<'d> {
             let StepReport { step, loss, grad_norm, .. } = *report;
             return Err(Error::NotFinite { step, loss, grad_norm });
         }
-        let batch_size = self.task.batch_size;
+        let batch_size = self.settings.batch_size;
         self.progress.step = report.step;
         self.progress.loss_scale = report.loss_scale;
         self.progress.position += 1;

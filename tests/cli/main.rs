@@ -10,6 +10,7 @@ mod disks;
 mod evaluation;
 mod files;
 mod gpu;
+mod micro_batches;
 mod not_finite;
 mod resume;
 mod train;

@@ -13,7 +13,7 @@ use wgrad::graph::{Capabilities, ParameterGroup};
 use wgrad::models::{Model, ModelSpec, built_in};
 use wgrad::ops;
 use wgrad::optim::{Adam, Sgd};
-use wgrad::plan::{self, BINDING_UNIT, Command, Memory, Optimizer, Plan, Program};
+use wgrad::plan::{self, Command, Memory, MemoryUse, Optimizer, Plan, Program};
 use wgrad::selftest::{self, Case};
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph, training};
 use wgrad::train::recipe::Precision;
@@ -147,6 +147,7 @@ fn temporaries_are_not_much_larger_than_what_lives_at_once() {
                 graph.mode(),
                 plan.temporary_bytes()
             );
+            // What is lost is less where it matters: 1.05 for resnet18-cifar, 1.42 for lenet5's third of a megabyte.
             assert!((1.0..1.5).contains(&ratio), "{}, {:?}: {ratio}", model.name(), graph.mode());
         }
     }
@@ -201,16 +202,14 @@ fn sessions_allocate_what_plans_say() {
         let session = block_on(Session::new(&device, program.clone())).unwrap();
         let plans = [TRAIN, EVAL]
             .map(|graph| Plan::lower(&program, &program.graphs[graph], &adapter.capabilities()).unwrap());
-        let of_plan = |plan: &Plan| {
-            let inputs = plan.inputs.values().map(|desc| desc.bytes() as u64);
-            let buffers = inputs.chain(plan.temporaries.iter().copied());
-            buffers.map(|bytes| bytes.next_multiple_of(BINDING_UNIT)).sum::<u64>()
-        };
-        // Parameters, gradients and momentum; running statistics and those of the batch.
-        let pages = program.resident_bytes()
-            + 3 * program.pages.parameters.bytes()
-            + 2 * program.pages.statistics.bytes();
-        let want = pages + plans.iter().map(of_plan).sum::<u64>();
+        let memory = MemoryUse::of(&program, &plans);
+        assert_eq!(memory.parameters, program.pages.parameters.bytes());
+        assert_eq!((memory.gradients, memory.optimizer), (memory.parameters, memory.parameters));
+        assert_eq!(memory.statistics, 0, "lenet5 has no batch norm");
+        let largest = plans.iter().map(Plan::temporary_bytes).max().unwrap();
+        let both: u64 = plans.iter().map(Plan::temporary_bytes).sum();
+        assert!((largest..both).contains(&memory.activations), "the plans share temporaries: {memory:?}");
+        let want = memory.total();
         assert_eq!(session.device_bytes(), Some(want), "{}", adapter.name);
     }
 }

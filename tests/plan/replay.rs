@@ -281,9 +281,10 @@ impl Replay<'_> {
             Memory::Temporary(i) => self.plan.temporaries[i],
             Memory::Input(i) => self.plan.inputs[i].bytes() as u64,
             Memory::Resident(i) => self.program.residents[i].bytes() as u64,
-            Memory::Page(PageList::Statistics | PageList::BatchStatistics, page) => {
-                pages.statistics.page_lens()[page] as u64 * 4
-            }
+            Memory::Page(
+                PageList::Statistics | PageList::BatchStatistics | PageList::StatisticSums,
+                page,
+            ) => pages.statistics.page_lens()[page] as u64 * 4,
             Memory::Page(_, page) => pages.parameters.page_lens()[page] as u64 * 4,
             Memory::Table(i) => self.plan.tables[i].len() as u64 * 4,
             Memory::Control => Control::WORDS as u64 * 4,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use wgrad::gpu::{self, Gpu};
-use wgrad::graph::{Graph, Mode, Step, TensorDesc};
+use wgrad::graph::{Capabilities, Graph, Mode, Step, TensorDesc};
 use wgrad::ops::gather_batch::GatherBatch;
-use wgrad::plan::{BINDING_UNIT, Data, Program, Resident};
+use wgrad::plan::{BINDING_UNIT, Data, MemoryUse, Plan, Program, Resident};
 use wgrad::tensor::DType;
 use wgrad::train::{Device, Session};
 
@@ -39,7 +39,7 @@ fn graphs_share_what_was_written_once() {
     for device in devices {
         let program = Arc::new(program(vec![graph(7, 2), graph(7, 5)]).unwrap());
         assert_eq!(program.resident_bytes(), 64 + 28 + 3072);
-        let mut session = block_on(Session::new(&device, program)).unwrap();
+        let mut session = block_on(Session::new(&device, program.clone())).unwrap();
         let mut keep = |name, data| block_on(session.write_resident(name, &data));
         keep("images", Resident::Bytes(images.clone())).unwrap();
         keep("labels", Resident::Int(Arc::new(vec![0; 7]))).unwrap();
@@ -52,6 +52,7 @@ fn graphs_share_what_was_written_once() {
         let error = keep("lables", Resident::Int(Arc::new(vec![0; 7]))).unwrap_err().to_string();
         assert!(error.contains("no data \"lables\""), "{error}");
         for (graph, indices) in [vec![6, -1], vec![0, 3, 6, 7, 1]].iter().enumerate() {
+            block_on(session.prepare(graph)).unwrap();
             session.submit(graph, &[("indices", Data::Int(indices))], &Step::default()).unwrap();
             let finished = block_on(session.collect(0)).unwrap().unwrap();
             let want = indices.iter().flat_map(|&index: &i32| {
@@ -66,9 +67,13 @@ fn graphs_share_what_was_written_once() {
             assert_eq!(bits(&finished.outputs["images"]), bits(&want), "{} {indices:?}", device.name());
         }
         if let Some(bytes) = session.device_bytes() {
-            let counts = [64u64, 28, 3072, 8, 20, 72, 8, 180, 20];
-            let all: u64 = counts.iter().map(|bytes| bytes.next_multiple_of(BINDING_UNIT)).sum();
-            assert_eq!(bytes, all, "residents once, for each graph its indices and outputs");
+            let lower = |graph| Plan::lower(&program, graph, &Capabilities::PORTABLE).unwrap();
+            let memory = MemoryUse::of(&program, &program.graphs.iter().map(lower).collect::<Vec<_>>());
+            let sum =
+                |counts: &[u64]| -> u64 { counts.iter().map(|n| n.next_multiple_of(BINDING_UNIT)).sum() };
+            assert_eq!(memory.data, sum(&[64, 28, 3072, 8, 20]), "residents once, each graph's indices");
+            assert_eq!(memory.activations, sum(&[180, 20]), "both graphs' outputs in the same memory");
+            assert_eq!(bytes, memory.total());
         }
     }
 }

@@ -18,6 +18,12 @@ impl Recipe {
             data,
             length: self.length()?,
             batch_size: count("--batch-size", self.batch_size.unwrap_or(64))? as usize,
+            micro_batch_size: self
+                .micro_batch_size
+                .map(|size| count("--micro-batch-size", size))
+                .transpose()?
+                .map(|size| size as usize),
+            memory_limit: self.memory_limit,
             shuffle: self.shuffle.unwrap_or(true),
             normalize: self.normalize.unwrap_or(true),
             algorithm: self.algorithm()?,

@@ -10,6 +10,7 @@ mod check;
 mod dependent;
 mod device;
 mod file;
+mod memory;
 mod resolved;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::graph::{Graph, Mode};
 use crate::ops::cast::autocast;
 
 pub use device::DeviceChoice;
+pub use memory::MemorySize;
 pub use resolved::{Algorithm, Length, ResolvedRecipe};
 
 /// Settings of a run, each of which may be left open: the flags, or a recipe file. [`Recipe::resolve`] settles them.
@@ -41,6 +43,10 @@ pub struct Recipe {
     pub max_steps: Option<u32>,
     /// Samples in a step; 64 if left open.
     pub batch_size: Option<u32>,
+    /// Samples that a step takes in at a time, a divisor of `batch_size`; as many as fit if left open.
+    pub micro_batch_size: Option<u32>,
+    /// What the run may allocate on the device; all that there is if left open.
+    pub memory_limit: Option<MemorySize>,
     /// Whether every epoch has an order of its own; if not, samples come in file order. True if left open.
     pub shuffle: Option<bool>,
     /// Whether pixels are shifted and scaled, per channel, to mean 0 and deviation 1 over the training samples. True if
@@ -228,6 +234,8 @@ impl Recipe {
             epochs: self.epochs.or(base.epochs),
             max_steps: self.max_steps.or(base.max_steps),
             batch_size: self.batch_size.or(base.batch_size),
+            micro_batch_size: self.micro_batch_size.or(base.micro_batch_size),
+            memory_limit: self.memory_limit.or(base.memory_limit),
             shuffle: self.shuffle.or(base.shuffle),
             normalize: self.normalize.or(base.normalize),
             optimizer: self.optimizer.or(base.optimizer),

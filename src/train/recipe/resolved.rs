@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DeviceChoice, OptimizerName, Precision, Recipe, ScheduleName};
+use super::{DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::graph::Update;
@@ -20,6 +20,10 @@ pub struct ResolvedRecipe {
     pub length: Length,
     /// Samples in a step.
     pub batch_size: usize,
+    /// Samples that a step takes in at a time.
+    pub micro_batch_size: Option<usize>,
+    /// What the run may allocate on the device.
+    pub memory_limit: Option<MemorySize>,
     /// Whether every epoch has an order of its own.
     pub shuffle: bool,
     /// Whether pixels are normalised.
@@ -136,6 +140,8 @@ impl ResolvedRecipe {
             epochs,
             max_steps,
             batch_size: Some(self.batch_size as u32),
+            micro_batch_size: self.micro_batch_size.map(|size| size as u32),
+            memory_limit: self.memory_limit,
             shuffle: Some(self.shuffle),
             normalize: Some(self.normalize),
             weight_decay: Some(self.weight_decay),

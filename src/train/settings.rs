@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use super::feed::Placement;
+use super::recipe::{Length, Precision, ResolvedRecipe};
+use crate::graph::Update;
+use crate::optim::Schedule;
+
+/// What a training run needs to know besides model and data.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Images per step; at most the training split.
+    pub batch_size: usize,
+    /// Samples that a step takes in at a time, a divisor of the batch size; as many as fit if left open.
+    pub micro_batch_size: Option<usize>,
+    /// Bytes that the run may allocate on the device.
+    pub memory_limit: Option<u64>,
+    /// How long to train.
+    pub length: Length,
+    /// The optimizer.
+    pub update: Arc<dyn Update>,
+    /// Weight decay on all parameters.
+    pub weight_decay: f32,
+    /// The learning rate.
+    pub schedule: Schedule,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f32,
+    /// The type of activations and their gradients.
+    pub precision: Precision,
+    /// Gradients with a larger norm are scaled to it.
+    pub clip_norm: Option<f32>,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Whether each epoch has its own order.
+    pub shuffle: bool,
+    /// Steps between lines of the metrics.
+    pub log_every: u64,
+    /// Steps between checkpoints, besides the one at the end of each epoch.
+    pub checkpoint_every: Option<u64>,
+    /// Whether the data set may be kept on the device.
+    pub placement: Placement,
+}
+
+impl Settings {
+    /// The settings of a recipe, with a batch size that the data set can fill.
+    pub fn of(recipe: &ResolvedRecipe, batch_size: usize) -> Settings {
+        Settings {
+            batch_size,
+            micro_batch_size: recipe.micro_batch_size,
+            memory_limit: recipe.memory_limit.map(|size| size.0),
+            length: recipe.length,
+            update: recipe.algorithm.update(),
+            weight_decay: recipe.weight_decay as f32,
+            schedule: recipe.schedule.clone(),
+            label_smoothing: recipe.label_smoothing as f32,
+            precision: recipe.precision,
+            clip_norm: recipe.clip_norm.map(|norm| norm as f32),
+            seed: recipe.seed,
+            shuffle: recipe.shuffle,
+            log_every: u64::from(recipe.log_every),
+            checkpoint_every: recipe.checkpoint_every.map(u64::from),
+            placement: Placement::Auto,
+        }
+    }
+}
