@@ -166,10 +166,9 @@ impl<'d> Trainer<'d> {
             }
         }
         let environment = self.progress.environment.clone();
-        let loss_scale = match self.program.scales_loss() {
-            true => checkpoint.progress.loss_scale,
-            false => LossScale::ONE,
-        };
+        let same_precision = checkpoint.progress.environment.precision == environment.precision;
+        let initial = self.program.initial_loss_scale();
+        let loss_scale = if same_precision { checkpoint.progress.loss_scale } else { initial };
         self.session.set_loss_scale(loss_scale);
         self.progress = Progress { environment, loss_scale, ..checkpoint.progress.clone() };
         Ok(())
