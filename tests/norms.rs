@@ -118,7 +118,7 @@ fn batch_norm_keeps_running_statistics_and_evaluates_with_them() {
     let mut eval = Graph::new(Mode::Eval);
     layer(&mut eval, &[1, 1]);
     assert!(eval.statistic_updates().is_empty());
-    // Pages are laid out in steps of 64 elements: weight, bias; running_mean, running_var.
+    // Pages are laid out in steps of 128 elements: weight, bias; running_mean, running_var.
     let outputs = run(
         eval,
         &[7.0],
@@ -133,7 +133,7 @@ fn run(graph: Graph, input: &[f32], pages: &[(PageList, [f32; 2])], outputs: &[&
     let mut session = Session::<f32>::new(program.clone());
     for (list, values) in pages {
         let page = &mut session.pages_mut(*list)[0];
-        (page[0], page[64]) = (values[0], values[1]);
+        (page[0], page[128]) = (values[0], values[1]);
     }
     session.run(0, &[("input", Data::Real(input))], &Step::default());
     outputs.iter().map(|name| session.output(name).expect("an output").to_vec()).collect()

@@ -101,11 +101,11 @@ fn bench_profiles_each_kernel() {
     }
     super::bench::are_documented(&found);
     let kernels = found["profile"]["kernels"].as_array().unwrap();
-    let of = |kernel: &str| kernels.iter().find(|found| found["kernel"] == kernel).unwrap();
+    let of = |label: &str| kernels.iter().find(|found| found["label"] == label).unwrap();
     // 2 images of 26 x 26 pixels and 8 channels, from windows of 3 x 3.
-    assert_eq!(of("conv2d.forward")["flops"], 2 * 2 * 26 * 26 * 8 * 9);
+    assert_eq!(of("0 conv2d.forward")["flops"], 2 * 2 * 26 * 26 * 8 * 9);
     assert_eq!(
-        of("conv2d.forward")["bytes"].as_u64().unwrap() / 4,
+        of("0 conv2d.forward")["bytes"].as_u64().unwrap() / 4,
         2 * 28 * 28 + 8 * 9 + 2 * 26 * 26 * 8 + 8
     );
     let share: f64 = kernels.iter().map(|kernel| kernel["share"].as_f64().unwrap()).sum();
