@@ -10,7 +10,8 @@ take turns for --rounds rounds, so that a slow minute of the machine hits all of
 the ratio to PyTorch's best time, and writes everything to a dated JSON file; a network that the file already has is
 replaced, so a long comparison can be made in pieces.
 
-Time to the first step is taken from outside, from the start of the process. `cold` is the same with no cache of
+A measurement that other processes disturb is repeated; the column "others" says how much of the machine they used at
+worst. Time to the first step is taken from outside, from the start of the process. `cold` is the same with no cache of
 compiled kernels, neither wgrad's nor Mesa's nor NVIDIA's.
 """
 
@@ -29,6 +30,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ZOO = ROOT / "src" / "models" / "zoo"
+# Share of the processors that others may use during a measurement.
+DISTURBED = 0.1
 NO_CACHES = {"WGRAD_CACHE": "off", "MESA_SHADER_CACHE_DISABLE": "true", "__GL_SHADER_DISK_CACHE": "0"}
 
 
@@ -75,6 +78,7 @@ class Contestant:
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wgrad", type=Path, default=ROOT / "target" / "release" / "wgrad")
+    parser.add_argument("--commit", help="what the binary was built from, if not this checkout")
     parser.add_argument("--networks", help="comma-separated; all by default")
     parser.add_argument("--only", help="comma-separated parts of contestants' names, such as 'wgrad cpu,torch cpu'")
     parser.add_argument("--gpu", action="store_true", help="only hardware GPUs and CUDA, with kernel profiles")
@@ -183,7 +187,7 @@ def command_line(network, contestant, args, extra=(), steps=None):
 
 def start(line, timeout, environment=None):
     """The JSON that a process prints, with the time to its first step; or the reason why there is none."""
-    began = time.time()
+    before, began = (busy_seconds(), own_seconds()), time.time()
     try:
         done = subprocess.run(
             line, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **(environment or {})}
@@ -196,11 +200,31 @@ def start(line, timeout, environment=None):
         return None, reason.strip()[:300]
     found = json.loads(done.stdout)
     found["s_to_first_step"] = found["first_step_unix_ms"] / 1e3 - began
+    others = (busy_seconds() - before[0]) - (own_seconds() - before[1])
+    found["share_of_others"] = max(0.0, others) / (time.time() - began) / os.cpu_count()
     return found, None
 
 
+def busy_seconds():
+    """Seconds that all processors were busy since the machine started; 0 where the system does not tell."""
+    numbers = read("/proc/stat").partition("\n")[0].split()[1:]
+    # user, nice, system, then idle and iowait, which are no work, then interrupts and what the host took.
+    return sum(int(n) for i, n in enumerate(numbers[:8]) if i not in (3, 4)) / 100
+
+
+def own_seconds():
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 def measure(network, row, args):
-    return start(command_line(network, row, args), args.timeout)
+    """A measurement; repeated, at most twice, while other processes disturb it."""
+    for _ in range(3):
+        found, reason = start(command_line(network, row, args), args.timeout)
+        if found is None or found["share_of_others"] <= DISTURBED:
+            break
+        print(f"disturbed: others used {found['share_of_others'] * 100:.0f} % of the machine", file=sys.stderr)
+    return found, reason
 
 
 def compare(network, rows, args):
@@ -233,6 +257,7 @@ def result(network, row, runs, reason, args):
     found["img_per_s"] = batch / found["ms_per_step"] * 1e3
     found["s_to_first_step_of_rounds"] = [run["s_to_first_step"] for run in runs]
     found["s_to_first_step"] = statistics.median(found["s_to_first_step_of_rounds"])
+    found["share_of_others"] = max(run["share_of_others"] for run in runs)
     found["peak_resident_bytes"] = max(run.get("peak_resident_bytes") or 0 for run in runs)
     for name in ("device", "device_bytes", "host_ms_per_step", "gflop_per_s", "share_of_peak_gflop", "torch"):
         if runs[-1].get(name) is not None:
@@ -280,8 +305,9 @@ def machine(args):
         (line.split(":")[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")),
         platform.processor(),
     )
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "commit": commit.stdout.strip()}
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    commit = args.commit or head.stdout.strip()
+    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "commit": commit}
 
 
 def read(path):
@@ -306,7 +332,7 @@ def figures(results):
     rows = []
     for found in results:
         if "skipped" in found:
-            rows.append([found["contestant"], "skipped", "", "", "", "", "", "", found["skipped"] or ""])
+            rows.append([found["contestant"], "skipped", "", "", "", "", "", "", "", found["skipped"] or ""])
             continue
         rivals = [
             other
@@ -326,12 +352,13 @@ def figures(results):
                 seconds(found.get("s_to_first_step_cold")),
                 f"{found['peak_resident_bytes'] / 2**20:.0f}",
                 f"{found['peak_resident_bytes'] / memory:.2f}" if memory else "",
+                f"{found['share_of_others'] * 100:.0f}",
             ]
         )
     return rows
 
 
-HEADER = ["", "ms/step", "p10-p90", "img/s", "x torch", "first step s", "cold s", "resident MiB", "x torch"]
+HEADER = ["", "ms/step", "p10-p90", "img/s", "x torch", "first step s", "cold s", "resident MiB", "x torch", "others %"]
 
 
 def report(everything):
