@@ -182,8 +182,8 @@ impl Op for Normalization {
         self.settings(dispatch, &matrix, dtype).over((matrix.rows * matrix.columns).div_ceil(4));
     }
 
-    fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
-        input == 0 || self.residual && input >= self.weight()
+    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
+        input == 0 || self.residual && input == self.vectors(inputs.len())
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {

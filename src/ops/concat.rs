@@ -70,8 +70,8 @@ impl Op for Concat {
         }
     }
 
-    fn takes_half(&self, input: usize, inputs: &[TensorDesc]) -> bool {
-        inputs[input].allows_half()
+    fn takes_half(&self, _: usize, inputs: &[TensorDesc]) -> bool {
+        inputs.iter().all(TensorDesc::allows_half)
     }
 
     cpu_kernel!(eval);

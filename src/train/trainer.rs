@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::weights::{self, Tensors};
 use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
-use crate::graph::{LossScale, NodeKind, Step};
+use crate::graph::{NodeKind, Step};
 use crate::models::Model;
 use crate::plan::{PageList, Program, StepReport};
 
