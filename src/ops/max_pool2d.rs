@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::average::lanes;
-use super::shared::pool::{Pool, Tap};
-use super::shared::simd::vectorised;
+use super::shared::pool::{Dims, Pool, Tap};
+use super::shared::simd::vectorised_call;
 use super::shared::unary::CHUNK;
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
@@ -148,15 +148,21 @@ impl MaxPool2d {
         let chunk = rows * dims.row();
         let (first, second) = ((&mut *output.real, chunk), (&mut *taps.real, chunk));
         context.host.for_each_chunk_pair(first, second, &|i, output, taps| {
-            let (inside, mut border) = (dims.whole_window(), vec![]);
-            let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
-            for (at, (output, winners)) in pixels.enumerate() {
-                let (row, q) = (i * rows + at / dims.q, at % dims.q);
-                let image = &input[row / dims.p * dims.image()..][..dims.image()];
-                let (taps, first) = dims.taps([row % dims.p, q], &inside, &mut border);
-                vectorised(|| forward_pixel(&image[first..], taps, output, winners));
-            }
+            vectorised_call(forward_rows, (&dims, input, i * rows, output, taps));
         });
+    }
+}
+
+/// Rows of outputs from a row on, counted over all images.
+#[inline(always)]
+fn forward_rows<T: Real>((dims, input, first, output, taps): (&Dims, &[T], usize, &mut [T], &mut [T])) {
+    let (inside, mut border) = (dims.whole_window(), vec![]);
+    let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
+    for (at, (output, winners)) in pixels.enumerate() {
+        let (row, q) = (first + at / dims.q, at % dims.q);
+        let image = &input[row / dims.p * dims.image()..][..dims.image()];
+        let (taps, first) = dims.taps([row % dims.p, q], &inside, &mut border);
+        forward_pixel(&image[first..], taps, output, winners);
     }
 }
 
@@ -244,15 +250,22 @@ impl MaxPool2dGrad {
         let dims = self.forward.pool().dims(&self.shape);
         let (grad, winners) = (inputs[0].real, inputs[1].real);
         context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, image| {
-            image.fill(T::zero());
-            let (inside, mut border) = (dims.whole_window(), vec![]);
-            for at in 0..dims.p * dims.q {
-                let (taps, first) = dims.taps([at / dims.q, at % dims.q], &inside, &mut border);
-                let from = (n * dims.p * dims.q + at) * dims.c;
-                let (grad, winners) = (&grad[from..][..dims.c], &winners[from..][..dims.c]);
-                vectorised(|| backward_pixel(grad, winners, taps, &mut image[first..]));
-            }
+            let first = n * dims.p * dims.row();
+            let winners = &winners[first..first + dims.p * dims.row()];
+            vectorised_call(backward_image, (&dims, &grad[first..], winners, image));
         });
+    }
+}
+
+/// The gradient of one image.
+#[inline(always)]
+fn backward_image<T: Real>((dims, grad, winners, image): (&Dims, &[T], &[T], &mut [T])) {
+    image.fill(T::zero());
+    let (inside, mut border) = (dims.whole_window(), vec![]);
+    let pixels = grad.chunks_exact(dims.c).zip(winners.chunks_exact(dims.c));
+    for (at, (grad, winners)) in pixels.enumerate() {
+        let (taps, first) = dims.taps([at / dims.q, at % dims.q], &inside, &mut border);
+        backward_pixel(grad, winners, taps, &mut image[first..]);
     }
 }
 
