@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use pollster::block_on;
 use wgrad::data::{Dataset, Images, Split};
 use wgrad::models::ModelSpec;
-use wgrad::plan::BINDING_UNIT;
+use wgrad::plan::{BINDING_UNIT, RUNS_IN_FLIGHT};
 use wgrad::train::recipe::Recipe;
 use wgrad::train::{Device, Feed, Placement, Settings, Trainer};
 
@@ -100,7 +100,9 @@ fn the_memory_of_a_data_set_is_counted() {
     let units = |bytes: usize| (bytes as u64).next_multiple_of(BINDING_UNIT);
     // Images are 64 bytes, labels 4; for each of the two graphs.
     let kept: u64 = [train, test].map(|count| units(count * 64) + units(count * 4)).iter().sum();
-    let streamed = 2 * (units(batch * 64) + units(batch * 4));
+    // What streams has a buffer on the device for each graph, and staging buffers for the runs in flight.
+    let staged = (RUNS_IN_FLIGHT * batch * (64 + 4)) as u64;
+    let streamed = 2 * (units(batch * 64) + units(batch * 4) + staged);
     for device in gpus() {
         let bytes = |placement| trainer(&setup, &setup.data, placement, &device).device_bytes().unwrap();
         let difference = bytes(Placement::Auto) as i64 - bytes(Placement::Streamed) as i64;
