@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::gemm::Multiply;
 use crate::graph::{Gemm, Host};
 
-/// Threads by rayon, products by [`super::gemm`]'s kernels.
+/// Threads by rayon, products by the kernels of `cpu/gemm.rs`.
 #[derive(Debug, Default)]
 pub struct Threads<T> {
     /// Memory given back by `with_scratch`, for the next call.

@@ -31,7 +31,7 @@ pub struct Session<T: Element> {
     pub(super) recorder: Option<Recorder>,
 }
 
-/// A [`Real`] that knows which of an operator's kernels it is for.
+/// A [`crate::graph::Real`] that knows which of an operator's kernels it is for.
 pub trait Element: Multiply + Default {
     /// Calls the operator's kernel for this type.
     fn eval(
