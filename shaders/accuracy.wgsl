@@ -3,6 +3,7 @@
 // logits N,C   targets N (class indices) or N,C (probabilities)
 //   forward  one workgroup per row, whose invocations take every 64th class: 1 if right, 0 if wrong
 //   finish   one workgroup: the sum
+//   alone    few logits: both in one dispatch of one workgroup, whose invocations take every 64th row
 
 struct Params {
     rows: u32,
@@ -88,6 +89,32 @@ fn finish(@builtin(local_invocation_index) local: u32) {
     var sum = 0.0;
     for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
         sum += correct[row];
+    }
+    let total = workgroup_sum(local, sum);
+    if local == 0u {
+        output[0] = total;
+    }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn alone(@builtin(local_invocation_index) local: u32) {
+    var sum = 0.0;
+    for (var row = local; row < params.rows; row += WORKGROUP_SIZE) {
+        let first = row * params.classes;
+        var best = 0u;
+        for (var c = 1u; c < params.classes; c++) {
+            best = select(best, c, wins(logits[first + c], c, logits[first + best], best));
+        }
+        var wanted = 0u;
+        if params.soft != 0u {
+            for (var c = 1u; c < params.classes; c++) {
+                let value = bitcast<f32>(targets[first + c]);
+                wanted = select(wanted, c, wins(value, c, bitcast<f32>(targets[first + wanted]), wanted));
+            }
+        } else {
+            wanted = u32(targets[row]); // what is no class becomes too large a number
+        }
+        sum += select(0.0, 1.0, best == wanted);
     }
     let total = workgroup_sum(local, sum);
     if local == 0u {

@@ -298,7 +298,29 @@ const SMALL: &[Small] = &[
         },
         left: &["conv2d", "batch_norm", "conv2d", "batch_norm"],
     },
-    Small { name: "relu without norm", build: relu, left: &["relu"] },
+    Small { name: "relu without norm", build: relu, left: &[] },
+    Small {
+        name: "silu without norm, whose result does not tell",
+        build: |g, x| layer(g, "silu", "", x),
+        left: &["silu"],
+    },
+    Small {
+        name: "a product that is read twice",
+        build: |g, x| {
+            let y = relu(g, x)?;
+            add(g, x, y)
+        },
+        left: &["relu", "add"],
+    },
+    Small {
+        name: "linear and leaky_relu",
+        build: |g, x| {
+            let y = layer(g, "flatten", "", x)?;
+            let y = layer(g, "linear", "out_features = 7", y)?;
+            layer(g, "leaky_relu", "", y)
+        },
+        left: &["flatten", "linear"],
+    },
     Small {
         name: "a negative slope",
         build: |g, x| bn(g, x).and_then(|y| layer(g, "leaky_relu", "negative_slope = -0.5", y)),

@@ -44,8 +44,10 @@ fn large() -> Vec<Sample> {
         case("instance_norm", &[&[2, 37, 19, 23]], |g, v| {
             g.apply(instance_norm::Normalization::new(instance_norm::InstanceNorm::default()), v)
         }),
-        case("linear", &[&[67, 1031], &[129, 1031], &[129]], |g, v| g.apply(linear::Affine, v)),
-        case("linear-tokens", &[&[7, 131, 5], &[259, 5], &[259]], |g, v| g.apply(linear::Affine, v)),
+        case("linear", &[&[67, 1031], &[129, 1031], &[129]], |g, v| g.apply(linear::Affine::default(), v)),
+        case("linear-tokens", &[&[7, 131, 5], &[259, 5], &[259]], |g, v| {
+            g.apply(linear::Affine::default(), v)
+        }),
         case("matmul", &[&[131, 301], &[301, 77]], |g, v| g.apply(matmul::Matmul::default(), v)),
         case("flatten", &[&[3, 67, 19, 17]], |g, v| g.apply(flatten::ToRows, v)),
     ]
@@ -210,6 +212,6 @@ fn factors_that_do_not_fit_are_named() {
     };
     assert_eq!(product(&mut graph, false), "matmul \"matmul\": [3, 5] cannot be multiplied with [7, 4]");
     assert!(product(&mut graph, true).ends_with("[3, 5] cannot be multiplied with [7, 4] transposed"));
-    let message = graph.apply(linear::Affine, &[a, b]).expect_err("does not fit").to_string();
+    let message = graph.apply(linear::Affine::default(), &[a, b]).expect_err("does not fit").to_string();
     assert_eq!(message, "linear \"linear\": weight [7, 4] expects 4 input features, the input is [3, 5]");
 }

@@ -7,6 +7,7 @@
 mod batch_norm;
 mod cross_entropy;
 mod gradient_sum;
+mod product;
 
 use crate::error::Result;
 use crate::graph::{Graph, Replacement};
@@ -15,7 +16,8 @@ use crate::graph::{Graph, Replacement};
 type Rule = fn(&Graph, usize) -> Option<Replacement>;
 
 /// The rules for a forward graph, in the order in which they are tried.
-const RULES: &[Rule] = &[batch_norm::with_activation_and_residual, cross_entropy::with_gradient];
+const RULES: &[Rule] =
+    &[batch_norm::with_activation_and_residual, product::with_activation, cross_entropy::with_gradient];
 
 /// The rules for a graph with gradients.
 const GRADIENT_RULES: &[Rule] = &[gradient_sum::into_activation];

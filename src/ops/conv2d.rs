@@ -11,7 +11,7 @@ use super::shared::product::{half_when_by_four, same_floats};
 use super::shared::weight_sums::grad_weight;
 use super::shared::{convolution_grouped, convolution_host, convolution_lower};
 use super::shared::matrix::sum_rows;
-use super::{Draw, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
+use super::{Draw, Epilogue, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
 use crate::graph::{
     Backward, Context, Graph, Init, Lower, Op, Real, TensorDesc, Value, View, ViewMut,
@@ -127,7 +127,7 @@ impl Conv2d {
         };
         let window = Window { kernel: kernel_size, stride, padding, padding_end, dilation };
         let same_stride = matches!(self.padding, Padding::Named(_)) && stride != Pair::one();
-        Convolution { window, groups, same_stride }
+        Convolution { window, groups, epilogue: None, same_stride }
     }
 }
 
@@ -155,6 +155,8 @@ pub struct Convolution {
     pub window: Window,
     /// Blocks of channels.
     pub groups: usize,
+    /// What is applied to the result.
+    pub epilogue: Option<Epilogue>,
     same_stride: bool,
 }
 
@@ -197,7 +199,8 @@ impl Op for Convolution {
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (input, weight) = (b.input(0), b.input(1));
         let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
-        let grad = cast(b, b.grad_output(), input_desc.dtype)?;
+        let grad_output = Epilogue::undone(self.epilogue, b)?;
+        let grad = cast(b, grad_output, input_desc.dtype)?;
         let pass = |pass, shape| ConvolutionGrad { forward: *self, pass, shape };
         let mut grads = vec![
             b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
@@ -205,7 +208,7 @@ impl Op for Convolution {
         ];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
-            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[b.grad_output()])?);
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad_output])?);
         }
         Ok(grads)
     }
@@ -213,9 +216,9 @@ impl Op for Convolution {
     fn lower(&self, lower: &mut Lower<'_>) {
         let dims = Dims::new(self, &lower.inputs[0].shape, &lower.inputs[1].shape);
         if dims.direct() {
-            return convolution_grouped::forward(lower, &dims, None);
+            return convolution_grouped::forward(lower, &dims, self.epilogue);
         }
-        convolution_lower::forward(lower, &dims, None);
+        convolution_lower::forward(lower, &dims, self.epilogue);
     }
 
     fn makes_half(&self, _: usize) -> bool {
@@ -238,6 +241,9 @@ impl Convolution {
         let dims = Dims::new(self, inputs[0].shape(), inputs[1].shape());
         let bias = inputs.get(2).map(|bias| bias.real);
         convolution_host::forward(&dims, context.host, inputs[0].real, inputs[1].real, bias, outputs[0].real);
+        if let Some(epilogue) = self.epilogue {
+            epilogue.apply_to_all(context.host, outputs[0].real);
+        }
     }
 }
 
@@ -338,7 +344,10 @@ fn samples() -> Vec<Sample> {
         if layer.bias {
             inputs.push((vec![layer.out_channels], Draw::Normal));
         }
-        let op = layer.convolution();
+        // A sample's name says what its epilogue is.
+        let leaky = Epilogue::LeakyRelu { negative_slope: 0.3 };
+        let epilogue = [("relu", Epilogue::Relu), ("leaky", leaky)].into_iter().find(|(name, _)| id.starts_with(name));
+        let op = Convolution { epilogue: epilogue.map(|(_, epilogue)| epilogue), ..layer.convolution() };
         Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
     let half = |id: &str, input, layer: Conv2d| {
@@ -347,6 +356,9 @@ fn samples() -> Vec<Sample> {
     };
     vec![
         case("basic", [2, 3, 7, 5], Conv2d::new(5, 3)),
+        case("relu", [2, 3, 7, 5], Conv2d::new(5, 3)),
+        case("leaky-by-four", [2, 4, 5, 5], Conv2d::new(8, 3).padding(1).bias(false)),
+        case("relu-depthwise", [2, 8, 5, 5], Conv2d::new(8, 3).padding(1).groups(8)),
         case("batch-1-pixel-1", [1, 1, 1, 1], Conv2d::new(1, 1)),
         case("pointwise", [3, 7, 4, 3], Conv2d::new(9, 1).bias(false)),
         case("padding", [2, 3, 5, 6], Conv2d::new(4, 3).padding(1).bias(false)),

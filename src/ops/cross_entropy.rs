@@ -24,10 +24,11 @@ pub const OPERATOR: Operator = Operator {
     samples,
 };
 
-/// Loss and gradient of this many logits, in rows of so few classes, are computed by one workgroup: the launch of three
-/// dispatches costs more. Estimates, not measured on a large GPU.
-const ALONE_LOGITS: usize = 16_384;
-const ALONE_CLASSES: usize = 256;
+/// Whether so few logits are done by one workgroup, whose invocations do a row at a time: to launch several dispatches costs
+/// more. An estimate, not measured on a large GPU.
+pub(super) fn is_small(rows: usize, classes: usize) -> bool {
+    classes <= 256 && rows * classes <= 16_384
+}
 
 /// What the normalizers of a row are: largest logit, log of the sum of exp(logit - largest), sum of the weighted target.
 pub(crate) const COLUMNS: usize = 3;
@@ -143,7 +144,7 @@ impl Op for CrossEntropy {
     fn lower(&self, lower: &mut Lower<'_>) {
         let [rows, classes] = lower.inputs[0].shape.as_2d().expect("the shape rule has checked the rank");
         let normalizers = if self.with_gradient { lower.scratch(rows * COLUMNS) } else { Slot::Output(1) };
-        if self.with_gradient && classes <= ALONE_CLASSES && rows * classes <= ALONE_LOGITS {
+        if self.with_gradient && is_small(rows, classes) {
             self.dispatch(lower, "both")
                 .write("normalizers", normalizers)
                 .write("output", Slot::Output(0))

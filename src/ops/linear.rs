@@ -6,7 +6,7 @@ use super::shared::matrix::sum_rows;
 use super::shared::partials::lower_grad_bias;
 use super::shared::product::{Product, half_when_by_four, same_floats};
 use super::cast::cast;
-use super::{Draw, Layer, Operator, Sample, parse_layer};
+use super::{Draw, Epilogue, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
@@ -60,17 +60,20 @@ impl Layer for Linear {
         let in_features = graph.shape(input).last().copied().unwrap_or(1);
         let weight = graph.parameter("weight", [self.out_features, in_features], self.init)?;
         if !self.bias {
-            return graph.apply1(Affine, &[input, weight]);
+            return graph.apply1(Affine::default(), &[input, weight]);
         }
         let bound = Init::Uniform(1.0 / (in_features.max(1) as f32).sqrt());
         let bias = graph.parameter("bias", [self.out_features], bound)?;
-        graph.apply1(Affine, &[input, weight, bias])
+        graph.apply1(Affine::default(), &[input, weight, bias])
     }
 }
 
 /// The operator: `(input [.., in], weight [out, in][, bias [out]]) -> output [.., out]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine;
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Affine {
+    /// What is applied to the result.
+    pub epilogue: Option<Epilogue>,
+}
 
 impl Op for Affine {
     fn name(&self) -> &'static str {
@@ -107,7 +110,8 @@ impl Op for Affine {
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (input, weight) = (b.input(0), b.input(1));
         let (input_desc, weight_desc) = (b.desc(input), b.desc(weight));
-        let grad = cast(b, b.grad_output(), input_desc.dtype)?;
+        let grad_output = Epilogue::undone(self.epilogue, b)?;
+        let grad = cast(b, grad_output, input_desc.dtype)?;
         let pass = |pass, shape| AffineGrad { pass, shape };
         let mut grads = vec![
             b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
@@ -115,7 +119,7 @@ impl Op for Affine {
         ];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
-            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[b.grad_output()])?);
+            grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad_output])?);
         }
         Ok(grads)
     }
@@ -124,7 +128,7 @@ impl Op for Affine {
         let bias = lower.inputs.get(2).map(|_| Slot::Input(2));
         let product = forward_product(&lower.inputs[0].shape, &lower.inputs[1].shape);
         let names = ("linear", "linear.forward");
-        product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], bias, None);
+        product.lower(lower, names, [Slot::Input(0), Slot::Input(1)], bias, self.epilogue);
     }
 
     fn makes_half(&self, _: usize) -> bool {
@@ -151,6 +155,9 @@ impl Affine {
             for row in output.chunks_exact_mut(product.n) {
                 row.iter_mut().zip(bias.real).for_each(|(y, b)| *y += *b);
             }
+        }
+        if let Some(epilogue) = self.epilogue {
+            epilogue.apply_to_all(context.host, output);
         }
     }
 }
@@ -255,10 +262,13 @@ fn samples() -> Vec<Sample> {
         if layer.bias {
             inputs.push((vec![layer.out_features], Draw::Normal));
         }
-        Sample::new(format!("linear/{id}"), inputs, |graph, values| graph.apply(Affine, values))
+        let op = Affine { epilogue: id.starts_with("relu").then_some(Epilogue::Relu) };
+        Sample::new(format!("linear/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
     vec![
         case("basic", &[5, 7], Linear::new(3)),
+        case("relu", &[5, 7], Linear::new(3)),
+        case("relu-split-sum", &[2, 260], Linear::new(4)),
         case("one", &[1, 1], Linear::new(1)),
         case("no-bias", &[3, 11], Linear::new(17).bias(false)),
         case("tokens", &[2, 5, 3], Linear::new(7)),

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::unary::{Activation, Unary, UnaryGrad};
+use super::unary::{Activation, CHUNK, Unary, UnaryGrad};
 use crate::error::Result;
-use crate::graph::{Backward, DispatchBuilder, Graph, Op, Real, Value};
+use crate::graph::{Backward, DispatchBuilder, Graph, Host, Op, Real, Value};
 use crate::ops::hardswish::Hardswish;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::relu::Relu;
@@ -63,6 +63,12 @@ impl Epilogue {
         matches!(self, Epilogue::Relu | Epilogue::LeakyRelu { .. } | Epilogue::Relu6)
     }
 
+    /// The gradient that arrives at a node's first output, before its epilogue.
+    pub(crate) fn undone(epilogue: Option<Epilogue>, b: &mut Backward<'_>) -> Result<Value> {
+        let (grad, result) = (b.grad_output(), b.output(0));
+        epilogue.map_or(Ok(grad), |epilogue| epilogue.gradient(b, grad, result))
+    }
+
     /// Adds the node of dy f'(x), found from y = f(x); for an epilogue whose result tells.
     pub(crate) fn gradient(self, b: &mut Backward<'_>, grad: Value, result: Value) -> Result<Value> {
         match self {
@@ -73,6 +79,11 @@ impl Epilogue {
             Epilogue::Relu6 => b.apply1(UnaryGrad(Relu6 {}), &[grad, result]),
             Epilogue::Silu | Epilogue::Hardswish => unreachable!("callers ask result_tells"),
         }
+    }
+
+    /// [`Epilogue::apply`] to a whole tensor.
+    pub(crate) fn apply_to_all<T: Real>(self, host: &dyn Host<T>, values: &mut [T]) {
+        host.for_each_chunk(values, CHUNK, &|_, values| self.apply(values));
     }
 
     /// y = f(x), in place.
