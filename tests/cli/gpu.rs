@@ -96,7 +96,9 @@ fn bench_profiles_each_kernel() {
     let place = Place::new();
     let line = "bench --model seed-cnn --batch-size 2 --steps 2 --device gpu --profile --trace trace.json";
     let found = place.ok(&format!("{line} --json")).json();
-    for name in ["device_bytes", "host_ms_per_step", "gb_per_step", "gb_per_s", "share_of_peak_gb"] {
+    for name in
+        ["device_bytes", "predicted_bytes", "host_ms_per_step", "gb_per_step", "gb_per_s", "share_of_peak_gb"]
+    {
         assert!(found[name].as_f64().unwrap() > 0.0, "{name}: {found}");
     }
     super::bench::are_documented(&found);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::device::Device;
+use super::micro_batches;
 use super::program::{self, TRAIN, Task};
 use super::recipe::Algorithm;
 use super::session::Session;
@@ -60,6 +61,8 @@ pub async fn benchmark(
     let mut training = Training { session, batch: random_batch(task), settings };
     let times = training.time_steps().await?;
     let device_bytes = training.session.device_bytes();
+    let on_gpu = device_bytes.is_some();
+    let predicted_bytes = on_gpu.then(|| micro_batches::predicted(device, &program)).transpose()?;
     let peak_resident_bytes = process::peak_resident_bytes();
     let kernels = if settings.profile { training.profile().await? } else { vec![] };
     let has_timestamps = training.session.has_timestamps();
@@ -73,6 +76,7 @@ pub async fn benchmark(
         kernels,
         has_timestamps,
         device_bytes,
+        predicted_bytes: predicted_bytes.map(|memory| memory.total()),
         peak_resident_bytes,
         peak,
     };

@@ -52,6 +52,8 @@ pub struct Benchmark {
     pub device_ms_per_step: Option<f64>,
     /// Bytes of all buffers on the GPU; none on the CPU.
     pub device_bytes: Option<u64>,
+    /// What the plans said about these before anything was allocated.
+    pub predicted_bytes: Option<u64>,
     /// The most memory that the process had resident, before the device's peak was measured; Linux only.
     pub peak_resident_bytes: Option<u64>,
     /// From the start of the process to the end of the first step.
@@ -106,6 +108,7 @@ pub(super) struct Measured {
     pub(super) kernels: Vec<KernelTime>,
     pub(super) has_timestamps: bool,
     pub(super) device_bytes: Option<u64>,
+    pub(super) predicted_bytes: Option<u64>,
     pub(super) peak_resident_bytes: Option<u64>,
     pub(super) peak: Peak,
 }
@@ -148,6 +151,7 @@ impl Measured {
             host_ms_per_step: (!self.times.host.is_empty()).then(|| quantile(&self.times.host, 0.5)),
             device_ms_per_step: end.filter(|_| self.has_timestamps).map(|seconds| seconds * 1e3),
             device_bytes: self.device_bytes,
+            predicted_bytes: self.predicted_bytes,
             peak_resident_bytes: self.peak_resident_bytes,
             ms_to_first_step: self.times.first.as_secs_f64() * 1e3,
             first_step_unix_ms: self.times.first_at.as_secs_f64() * 1e3,
