@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::graph::{Graph, NodeKind, Value};
-use crate::plan::{Colours, Liveness, PageList, Program, Span};
+use crate::plan::{Lifetime, Liveness, PageList, Program, Span, colour};
 use crate::tensor::DType;
 
 /// A piece of memory of a session.
@@ -46,8 +46,7 @@ impl Places {
     pub(super) fn of(program: &Program, graph: &Graph, liveness: &Liveness) -> Places {
         let (pinned, copies) = pins(program, graph, liveness);
         let mut of = pinned;
-        let (mut reals, mut ints) = (Colours::default(), Colours::default());
-        let elements = |bytes: &u64| (bytes / 4) as usize;
+        let (mut reals, mut ints): (Vec<Lifetime>, Vec<Lifetime>) = (vec![], vec![]);
         for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| liveness.needed[*index]) {
             let list = match node.kind {
                 NodeKind::Parameter(_) => Some(PageList::Parameters),
@@ -60,27 +59,43 @@ impl Places {
                 of.entry(value).or_insert_with(|| match (list, desc.dtype) {
                     (Some(list), _) => in_page(list, program.pages.span(graph, value)),
                     (None, DType::I32) => {
-                        Place { memory: Memory::Int(ints.take(len as u64 * 4)), offset: 0, len }
+                        Place { memory: Memory::Int(begin(&mut ints, index, len)), offset: 0, len }
                     }
-                    (None, _) => Place { memory: Memory::Real(reals.take(len as u64 * 4)), offset: 0, len },
+                    (None, _) => {
+                        Place { memory: Memory::Real(begin(&mut reals, index, len)), offset: 0, len }
+                    }
                 });
             }
             for dead in &liveness.dies_after[index] {
                 match of[dead].memory {
-                    Memory::Real(buffer) => reals.release(buffer),
-                    Memory::Int(buffer) => ints.release(buffer),
+                    Memory::Real(lifetime) => reals[lifetime].last = index,
+                    Memory::Int(lifetime) => ints[lifetime].last = index,
                     Memory::Page(..) => {}
                 }
             }
         }
-        let [reals, ints] = [reals, ints].map(|colours| colours.sizes.iter().map(elements).collect());
-        Places { of, reals, ints, copies }
+        let ((real_of, reals), (int_of, ints)) = (colour(&reals), colour(&ints));
+        for place in of.values_mut() {
+            match &mut place.memory {
+                Memory::Real(lifetime) => *lifetime = real_of[*lifetime],
+                Memory::Int(lifetime) => *lifetime = int_of[*lifetime],
+                Memory::Page(..) => {}
+            }
+        }
+        let elements = |sizes: Vec<u64>| sizes.into_iter().map(|bytes| (bytes / 4) as usize).collect();
+        Places { of, reals: elements(reals), ints: elements(ints), copies }
     }
 
     /// Where a value lies; nothing for inputs and residents.
     pub(super) fn get(&self, value: Value) -> Option<Place> {
         self.of.get(&value).copied()
     }
+}
+
+/// A new lifetime of `len` elements that nothing has ended yet.
+fn begin(lifetimes: &mut Vec<Lifetime>, first: usize, len: usize) -> usize {
+    lifetimes.push(Lifetime { bytes: len as u64 * 4, first, last: usize::MAX });
+    lifetimes.len() - 1
 }
 
 fn in_page(list: PageList, Span { page, offset, len }: Span) -> Place {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 pub use colour::BINDING_UNIT;
-pub(crate) use colour::Colours;
+pub(crate) use colour::{Lifetime, colour};
 pub use liveness::Liveness;
 pub use memory::{MemoryUse, RUNS_IN_FLIGHT, UNIFORM_SLOT, buffer_bytes, page_lists, shared_temporaries};
 pub use micro_batches::micro_inputs;
