@@ -13,6 +13,8 @@ mod draw;
 mod geometry;
 mod mixing;
 mod parameters;
+#[cfg(test)]
+mod tests;
 
 pub use auto::Auto;
 pub use colour::{Colour, ColourOp};

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::fields::fields_of;
-use crate::train::recipe::{DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
+use crate::train::recipe::{AugmentRecipe, DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -31,6 +31,8 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     let positive = ["shuffle", "normalize"];
     let mut settings: Vec<String> = fields_of::<Recipe>()
         .iter()
+        .filter(|name| **name != "augment")
+        .chain(fields_of::<AugmentRecipe>())
         .map(|name| if positive.contains(name) { format!("no-{name}") } else { name.replace('_', "-") })
         .collect();
     flags.sort();
@@ -81,7 +83,7 @@ fn every_flag_reaches_the_recipe() {
          --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
          --eps 1e-5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
-         --final-div-factor 100 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
+         --final-div-factor 100 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet --hue 0.1",
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(Recipe::from(args.flags)).unwrap();
@@ -91,12 +93,35 @@ fn every_flag_reaches_the_recipe() {
         label_smoothing = 0.1\nclip_norm = 2.0\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\
         final_div_factor = 100.0\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
-        quiet = true"
+        quiet = true\naugment = { hue = 0.1 }"
         .parse()
         .unwrap();
     assert_eq!(got, want);
     assert_eq!(want.len() + 1, fields_of::<Recipe>().len(), "all but epochs");
     assert_eq!(Recipe::from(train("--epochs 3").flags).epochs, Some(3));
+}
+
+#[test]
+fn every_flag_of_augmentation_reaches_the_recipe() {
+    let args = train(
+        "--crop-padding 4 --padding-mode reflect --resized-crop-scale 0.08,1 --resized-crop-ratio 0.75,1.3 \
+         --horizontal-flip 0.5 --vertical-flip 0.1 --alternating-flip --degrees 10 --translate 0.1,0.2 --scale 0.9,1.1 \
+         --shear 5 --interpolation nearest --auto-augment rand-augment --num-ops 3 --magnitude 7 --brightness 0.1 \
+         --contrast 0.2 --saturation 0.3 --hue 0.4 --greyscale 0.5 --erasing 0.25 --erasing-scale 0.1,0.2 \
+         --erasing-ratio 0.5,2 --cutout 8 --mixup-alpha 0.8 --cutmix-alpha 1 --mixup-prob 0.9 --switch-prob 0.4",
+    );
+    let got = toml::Table::try_from(Recipe::from(args.flags).augment.unwrap()).unwrap();
+    let want: toml::Table = "crop_padding = 4\npadding_mode = 'reflect'\nresized_crop_scale = [0.08, 1.0]\n\
+        resized_crop_ratio = [0.75, 1.3]\nhorizontal_flip = 0.5\nvertical_flip = 0.1\nalternating_flip = true\n\
+        degrees = 10.0\ntranslate = [0.1, 0.2]\nscale = [0.9, 1.1]\nshear = 5.0\ninterpolation = 'nearest'\n\
+        auto_augment = 'rand-augment'\nnum_ops = 3\nmagnitude = 7\nbrightness = 0.1\ncontrast = 0.2\n\
+        saturation = 0.3\nhue = 0.4\ngreyscale = 0.5\nerasing = 0.25\nerasing_scale = [0.1, 0.2]\n\
+        erasing_ratio = [0.5, 2.0]\ncutout = 8\nmixup_alpha = 0.8\ncutmix_alpha = 1.0\nmixup_prob = 0.9\n\
+        switch_prob = 0.4"
+        .parse()
+        .unwrap();
+    assert_eq!(got, want);
+    assert_eq!(want.len(), fields_of::<AugmentRecipe>().len());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
+use super::augment_args::AugmentFlags;
 use crate::data::DataSource;
 use crate::error::Result;
 use crate::train::recipe::{
@@ -47,7 +48,7 @@ pub struct RecipeFlags {
     /// Start from the weights in this safetensors file, taken by name
     #[arg(long, value_name = "FILE", help_heading = "Data and model")]
     pub init: Option<PathBuf>,
-    /// Take the samples in file order, without augmentation
+    /// Take the samples in file order
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     #[arg(value_name = "BOOL", help_heading = "Data and model")]
     pub no_shuffle: Option<bool>,
@@ -166,6 +167,10 @@ pub struct RecipeFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     #[arg(value_name = "BOOL", help_heading = "Run")]
     pub quiet: Option<bool>,
+
+    /// The table `[augment]`.
+    #[command(flatten)]
+    pub augment: AugmentFlags,
 }
 
 impl TrainArgs {
@@ -216,6 +221,7 @@ impl From<RecipeFlags> for Recipe {
             checkpoint_every: flags.checkpoint_every,
             log_every: flags.log_every,
             quiet: flags.quiet,
+            augment: flags.augment.table(),
         }
     }
 }
@@ -247,7 +253,7 @@ impl ValueEnum for ScheduleName {
     }
 }
 
-fn pair(text: &str) -> Result<[f64; 2], String> {
+pub(super) fn pair(text: &str) -> Result<[f64; 2], String> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
     let pair = numbers.and_then(|numbers| <[f64; 2]>::try_from(numbers).ok());
     pair.ok_or_else(|| "expected two numbers, such as 0.9,0.999".to_string())

@@ -1,5 +1,6 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod augmented;
 mod benchmark;
 mod cache;
 mod checkpoint;
@@ -19,6 +20,7 @@ mod trainer;
 pub mod tune;
 pub mod weights;
 
+pub use augmented::{Drawn, Fed, TrainFeed};
 pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};
 pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};

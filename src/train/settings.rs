@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::feed::Placement;
 use super::recipe::{Length, Precision, ResolvedRecipe};
+use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
 use crate::optim::Schedule;
 
@@ -38,6 +39,10 @@ pub struct Settings {
     pub checkpoint_every: Option<u64>,
     /// Whether the data set may be kept on the device.
     pub placement: Placement,
+    /// What is done to training samples.
+    pub augmentation: Augmentation,
+    /// How they are mixed.
+    pub mixing: Mixing,
 }
 
 impl Settings {
@@ -59,6 +64,8 @@ impl Settings {
             log_every: u64::from(recipe.log_every),
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
             placement: Placement::Auto,
+            augmentation: recipe.augment.augmentation().unwrap_or_default(),
+            mixing: recipe.augment.mixing().unwrap_or_default(),
         }
     }
 }

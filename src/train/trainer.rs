@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::augmented::TrainFeed;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
@@ -52,7 +53,8 @@ pub struct Trainer<'d> {
     settings: Settings,
     task: Task,
     data: &'d Dataset,
-    feeds: [Feed; 2],
+    feed: TrainFeed,
+    test_feed: Feed,
     program: Arc<Program>,
     session: Session,
     about: RunModel,
@@ -83,20 +85,23 @@ impl<'d> Trainer<'d> {
             label_smoothing: settings.label_smoothing,
             precision: settings.precision,
         };
-        let feeds = Feed::choose(data, device, settings.placement);
+        let [train, test_feed] = Feed::choose(data, device, settings.placement);
+        let done = (settings.augmentation, settings.mixing);
+        let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
         let fit = Fit {
             batch_size: settings.batch_size,
+            group: feed.group(),
             micro_batch_size: settings.micro_batch_size,
             memory_limit: settings.memory_limit,
         };
         let build = |batch_size| {
             let task = Task { batch_size, ..task };
             let optimizer = (settings.update.clone(), settings.weight_decay);
-            program::training_from(feeds, model, &task, optimizer, device)
+            program::training_from((feed, test_feed), model, &task, optimizer, device)
         };
         let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
         task.batch_size = micro_batch_size;
-        for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
+        for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
             feed.install(&mut session, split, normalization.as_ref()).await?;
         }
         let about = RunModel {
@@ -119,8 +124,19 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer =
-            Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
+        let mut trainer = Trainer {
+            settings,
+            task,
+            data,
+            feed,
+            test_feed,
+            program,
+            session,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -255,7 +271,7 @@ impl<'d> Trainer<'d> {
 
     /// Evaluates the test split with the weights as they are.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let (session, feed) = (&mut self.session, self.feeds[EVAL]);
+        let (session, feed) = (&mut self.session, self.test_feed);
         let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, feed };
         evaluator.run(&self.data.test).await
     }
@@ -278,7 +294,7 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
+        self.feed.feed.loader(&self.data.train, batch_size, order)
     }
 
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
@@ -297,7 +313,8 @@ impl<'d> Trainer<'d> {
             let size = self.task.batch_size as i32;
             places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
         }
-        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch, &places), &step)
+        let drawn = self.feed.draw(batch, &self.task);
+        self.session.submit(TRAIN, &self.feed.inputs(batch, &places, &drawn), &step)
     }
 
     async fn take_reports(&mut self, leave: usize, total: u64, observer: &mut dyn Observer) -> Result<()> {

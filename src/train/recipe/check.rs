@@ -40,7 +40,10 @@ impl Recipe {
             cooperative: self.cooperative.unwrap_or(false),
             init: self.init,
             out: self.out,
+            augment: self.augment.unwrap_or_default(),
         };
+        resolved.augment.augmentation()?;
+        resolved.augment.mixing()?;
         match resolved.length {
             Length::Steps(steps) => resolved.check_warmup(steps.into())?,
             Length::Epochs(_) => {}
@@ -174,31 +177,31 @@ impl Recipe {
     }
 }
 
-fn fail<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn fail<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::Recipe(message.into()))
 }
 
-fn require(holds: bool, flag: &str, value: impl Display, allowed: impl Display) -> Result<()> {
+pub(super) fn require(holds: bool, flag: &str, value: impl Display, allowed: impl Display) -> Result<()> {
     if holds { Ok(()) } else { fail(format!("{flag} is {value}; it must be {allowed}")) }
 }
 
-fn count(flag: &str, value: u32) -> Result<u32> {
+pub(super) fn count(flag: &str, value: u32) -> Result<u32> {
     require(value >= 1, flag, value, "at least 1")?;
     Ok(value)
 }
 
 /// Numbers are rounded to f32 on their way to the device, and must be finite there.
-fn not_negative(flag: &str, value: f64) -> Result<f64> {
+pub(super) fn not_negative(flag: &str, value: f64) -> Result<f64> {
     require(value >= 0.0 && (value as f32).is_finite(), flag, value, "at least 0 and finite")?;
     Ok(value)
 }
 
-fn positive(flag: &str, value: f64) -> Result<f64> {
+pub(super) fn positive(flag: &str, value: f64) -> Result<f64> {
     require(value as f32 > 0.0 && (value as f32).is_finite(), flag, value, "above 0 and finite")?;
     Ok(value)
 }
 
-fn within_one(flag: &str, value: f64) -> Result<f64> {
+pub(super) fn within_one(flag: &str, value: f64) -> Result<f64> {
     require((0.0..=1.0).contains(&value), flag, value, "from 0 to 1")?;
     Ok(value)
 }

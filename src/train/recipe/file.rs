@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Recipe, ResolvedRecipe};
+use super::{AugmentRecipe, Recipe, ResolvedRecipe};
 use crate::error::{Error, Result};
 use crate::fields;
 
@@ -29,8 +29,19 @@ impl Recipe {
         };
         let table: toml::Table = toml::from_str(text).map_err(fail)?;
         if let Some(fields::UnknownField { name, known }) = fields::unknown_field::<Recipe>(&table) {
-            let hint = fields::hint(name, known);
+            let hint = match fields::fields_of::<AugmentRecipe>().contains(&name) {
+                true => "it belongs in the table [augment]".to_string(),
+                false => fields::hint(name, known),
+            };
             return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
+        }
+        let augment = table.get("augment").and_then(|augment| augment.as_table());
+        if let Some(fields::UnknownField { name, known }) =
+            augment.and_then(fields::unknown_field::<AugmentRecipe>)
+        {
+            let hint = fields::hint(name, known);
+            let message = format!("{}: unknown setting \"{name}\" in [augment]; {hint}", path.display());
+            return Err(Error::Recipe(message));
         }
         toml::from_str(text).map_err(fail)
     }

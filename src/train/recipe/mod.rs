@@ -6,6 +6,9 @@
 //! flags, not to the file. The run's folder keeps the [`ResolvedRecipe`], in which everything is definite; it is a
 //! recipe file itself.
 
+mod augment;
+#[cfg(test)]
+mod augment_tests;
 mod check;
 mod dependent;
 mod device;
@@ -23,6 +26,7 @@ use crate::data::DataSource;
 use crate::graph::{Graph, Mode};
 use crate::ops::cast::autocast;
 
+pub use augment::{AugmentRecipe, AutoName, Interpolation, PaddingMode};
 pub use device::DeviceChoice;
 pub use memory::MemorySize;
 pub use resolved::{Algorithm, Length, ResolvedRecipe};
@@ -106,6 +110,8 @@ pub struct Recipe {
     pub log_every: Option<u32>,
     /// Whether to print nothing but errors; false if left open.
     pub quiet: Option<bool>,
+    /// What is done to training samples; nothing if left open. A table of its own.
+    pub augment: Option<AugmentRecipe>,
 }
 
 /// An optimizer, by its name in flags and recipes.
@@ -265,6 +271,10 @@ impl Recipe {
             checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
             log_every: self.log_every.or(base.log_every),
             quiet: self.quiet.or(base.quiet),
+            augment: match (self.augment, base.augment) {
+                (Some(augment), Some(base)) => Some(augment.over(base)),
+                (augment, base) => augment.or(base),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
+use super::{AugmentRecipe, DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::graph::Update;
@@ -54,6 +54,8 @@ pub struct ResolvedRecipe {
     pub log_every: u32,
     /// Whether to print nothing but errors.
     pub quiet: bool,
+    /// What is done to training samples; checked.
+    pub augment: AugmentRecipe,
 }
 
 /// How long to train.
@@ -156,6 +158,7 @@ impl ResolvedRecipe {
             checkpoint_every: self.checkpoint_every,
             log_every: Some(self.log_every),
             quiet: Some(self.quiet),
+            augment: Some(self.augment.clone()).filter(|augment| *augment != AugmentRecipe::default()),
             ..Recipe::default()
         };
         self.write_algorithm(&mut recipe);

@@ -119,6 +119,7 @@ fn resolved_recipes_round_trip() {
         "schedule = \"cosine\"\nmin_lr = 1e-3\nlr = 0.3333333333333333\nwarmup_steps = 20",
         "schedule = \"one-cycle\"\npct_start = 0\ndiv_factor = 1\nfinal_div_factor = 1",
         "device = 2\nshuffle = false\nnormalize = false",
+        "[augment]\ncrop_padding = 4\nhorizontal_flip = 0.5\nauto_augment = \"rand-augment\"\nmixup_alpha = 0.2",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
         include_str!("../../../recipes/digits.toml"),
     ];
@@ -302,7 +303,7 @@ fn every_setting_reaches_some_resolved_recipe() {
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
-        "schedule = \"one-cycle\"",
+        "schedule = \"one-cycle\"\n[augment]\nhue = 0.1",
     ];
     let mut seen = std::collections::BTreeSet::new();
     for text in recipes {
