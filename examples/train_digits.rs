@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use wgrad::augment::{Augmentation, Mixing};
 use wgrad::data::{DataSource, Dataset, Normalization};
 use wgrad::models::{Model, Sequential};
 use wgrad::ops::{
@@ -59,6 +60,8 @@ fn main() -> wgrad::Result<()> {
         log_every: 10,
         checkpoint_every: None,
         placement: Placement::Auto,
+        augmentation: Augmentation::NONE,
+        mixing: Mixing::default(),
     };
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;

@@ -3,7 +3,6 @@
 //! Exit codes: 0; 2 for a bad flag or recipe value; 130 after Ctrl-C; 1 for everything else.
 
 mod args;
-mod augment_args;
 mod bench;
 mod bench_input;
 mod cooperative;
@@ -30,8 +29,7 @@ use clap::{Parser, Subcommand};
 pub use args::{
     BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
 };
-pub use augment_args::AugmentFlags;
-pub use train_args::{RecipeFlags, TrainArgs};
+pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
 

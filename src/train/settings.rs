@@ -64,8 +64,8 @@ impl Settings {
             log_every: u64::from(recipe.log_every),
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
             placement: Placement::Auto,
-            augmentation: recipe.augment.augmentation().unwrap_or_default(),
-            mixing: recipe.augment.mixing().unwrap_or_default(),
+            augmentation: recipe.augmentation,
+            mixing: recipe.mixing,
         }
     }
 }

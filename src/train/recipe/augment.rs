@@ -1,187 +1,146 @@
 //! The table `[augment]` of a recipe: what is done to training samples. Names are those of `torchvision.transforms.v2`
 //! and, for mixing, timm's.
 
-use serde::{Deserialize, Serialize};
-
-use super::check::{count, fail, not_negative, positive, require, within_one};
+use super::range::{count, fail, not_negative, positive, require, within_one};
+use super::theme::{names, pair, theme};
 use crate::augment::{Affine, Augmentation, Auto, Crop, Erasing, Jitter, Mixing};
 use crate::error::Result;
 
-/// Settings of augmentation; what is left open is not done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AugmentRecipe {
-    /// `RandomCrop`: pixels around the image, of which a part of its size is taken.
+theme! {
+/// Augmentation; what is left open is not done.
+#[command(next_help_heading = "Augmentation (in a recipe: the table [augment])")]
+pub struct AugmentSettings {
+    /// Crop at random from the image with so many pixels around it
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub crop_padding: Option<u32>,
-    /// What those pixels are: black if left open.
+    /// What those pixels are [default: constant]
+    #[arg(long, value_name = "NAME")]
     pub padding_mode: Option<PaddingMode>,
-    /// `RandomResizedCrop`: smallest and largest share of the area.
+    /// Crop a part of the area within these shares, resized to the image's size, such as 0.08,1
+    #[arg(long, value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     pub resized_crop_scale: Option<[f64; 2]>,
-    /// `RandomResizedCrop`: smallest and largest width over height; 3/4 and 4/3 if left open.
+    /// Width over height of that part [default: 0.75,1.333]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     pub resized_crop_ratio: Option<[f64; 2]>,
-    /// `RandomHorizontalFlip`: probability.
+    /// Probability of a horizontal flip [default: 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub horizontal_flip: Option<f64>,
-    /// `RandomVerticalFlip`: probability.
+    /// Probability of a vertical flip [default: 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub vertical_flip: Option<f64>,
-    /// Whether half of the samples is flipped in even epochs and the other half in odd ones.
+    /// Flip half of the images in even epochs and the other half in odd ones
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub alternating_flip: Option<bool>,
-    /// `RandomAffine`: largest rotation to either side.
+    /// Turn by up to so many degrees to either side [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub degrees: Option<f64>,
-    /// `RandomAffine`: largest shifts to either side, as shares of width and height.
+    /// Shift by up to these shares of width and height [default: 0,0]
+    #[arg(long, value_name = "X,Y", value_parser = pair, allow_hyphen_values = true)]
     pub translate: Option<[f64; 2]>,
-    /// `RandomAffine`: smallest and largest factor.
+    /// Scale by a factor within these [default: 1,1]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     pub scale: Option<[f64; 2]>,
-    /// `RandomAffine`: largest horizontal shear to either side, in degrees.
+    /// Shear by up to so many degrees to either side [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub shear: Option<f64>,
-    /// How pixels between pixels are found; bilinear if left open.
+    /// How pixels between pixels are found [default: bilinear]
+    #[arg(long, value_name = "NAME")]
     pub interpolation: Option<Interpolation>,
-    /// A policy that draws operations.
+    /// Draw operations by a policy
+    #[arg(long, value_name = "NAME")]
     pub auto_augment: Option<AutoName>,
-    /// RandAugment: operations per sample; 2 if left open.
+    /// rand-augment: operations per image [default: 2]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub num_ops: Option<u32>,
-    /// RandAugment: magnitude of each, from 0 to 30; 9 if left open.
+    /// rand-augment: magnitude of each, from 0 to 30 [default: 9]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub magnitude: Option<u32>,
-    /// `ColorJitter`.
+    /// Change the brightness by a factor within 1 +- X [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub brightness: Option<f64>,
-    /// `ColorJitter`.
+    /// Change the contrast by a factor within 1 +- X [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub contrast: Option<f64>,
-    /// `ColorJitter`.
+    /// Change the saturation by a factor within 1 +- X [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub saturation: Option<f64>,
-    /// `ColorJitter`.
+    /// Shift the hue by up to this share of the colour circle, 0.5 at most [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub hue: Option<f64>,
-    /// `RandomGrayscale`: probability.
+    /// Probability that an image becomes grey [default: 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub greyscale: Option<f64>,
-    /// `RandomErasing`: probability.
+    /// Probability that a rectangle is erased [default: 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub erasing: Option<f64>,
-    /// `RandomErasing`: smallest and largest share of the area; 0.02 and 0.33 if left open.
+    /// Its share of the area [default: 0.02,0.33]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     pub erasing_scale: Option<[f64; 2]>,
-    /// `RandomErasing`: smallest and largest height over width; 0.3 and 3.3 if left open.
+    /// Its height over its width [default: 0.3,3.3]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = pair, allow_hyphen_values = true)]
     pub erasing_ratio: Option<[f64; 2]>,
-    /// Cutout: the side of a square that is erased.
+    /// Erase a square of this side anywhere
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub cutout: Option<u32>,
-    /// Mixup: the share of an image is drawn from Beta(alpha, alpha).
+    /// Mix images in pairs, shares from Beta(X, X) [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub mixup_alpha: Option<f64>,
-    /// Cutmix: the area of the box is drawn from Beta(alpha, alpha).
+    /// Put a box of one image into another, its area from Beta(X, X) [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub cutmix_alpha: Option<f64>,
-    /// Probability that a batch is mixed; 1 if left open.
+    /// Probability that a batch is mixed [default: 1]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub mixup_prob: Option<f64>,
-    /// Probability of cutmix where both are on; 0.5 if left open.
+    /// Probability of cutmix where both are on [default: 0.5]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub switch_prob: Option<f64>,
 }
+}
 
+names! { "padding mode",
 /// What lies around an image, by its name in flags and recipes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum PaddingMode {
     /// Black.
     #[default]
-    Constant,
+    Constant = "constant",
     /// The image, mirrored at its outermost pixels.
-    Reflect,
+    Reflect = "reflect",
+}
 }
 
+names! { "interpolation",
 /// How pixels between pixels are found, by its name in flags and recipes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Interpolation {
     /// From the four around.
     #[default]
-    Bilinear,
+    Bilinear = "bilinear",
     /// From the nearest.
-    Nearest,
+    Nearest = "nearest",
+}
 }
 
+names! { "policy",
 /// A policy, by its name in flags and recipes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum AutoName {
     /// `TrivialAugmentWide`.
-    TrivialAugmentWide,
+    #[default]
+    TrivialAugmentWide = "trivial-augment-wide",
     /// `RandAugment`.
-    RandAugment,
+    RandAugment = "rand-augment",
+}
 }
 
-impl PaddingMode {
-    /// Both.
-    pub const ALL: [PaddingMode; 2] = [PaddingMode::Constant, PaddingMode::Reflect];
-
-    /// As flags and recipes have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            PaddingMode::Constant => "constant",
-            PaddingMode::Reflect => "reflect",
+impl AugmentSettings {
+    /// Drops what belongs to a crop or policy that `flags` replace.
+    pub(super) fn yield_to(&mut self, flags: &AugmentSettings) {
+        if flags.crop_padding.is_some() {
+            (self.resized_crop_scale, self.resized_crop_ratio) = (None, None);
         }
-    }
-}
-
-impl Interpolation {
-    /// Both.
-    pub const ALL: [Interpolation; 2] = [Interpolation::Bilinear, Interpolation::Nearest];
-
-    /// As flags and recipes have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Interpolation::Bilinear => "bilinear",
-            Interpolation::Nearest => "nearest",
+        if flags.resized_crop_scale.is_some() {
+            (self.crop_padding, self.padding_mode) = (None, None);
         }
-    }
-}
-
-impl AutoName {
-    /// Both.
-    pub const ALL: [AutoName; 2] = [AutoName::TrivialAugmentWide, AutoName::RandAugment];
-
-    /// As flags and recipes have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            AutoName::TrivialAugmentWide => "trivial-augment-wide",
-            AutoName::RandAugment => "rand-augment",
-        }
-    }
-}
-
-impl AugmentRecipe {
-    /// These settings, and `base`'s where they are open.
-    pub(super) fn over(self, mut base: AugmentRecipe) -> AugmentRecipe {
-        // Crops exclude each other, as policies do: a flag for one sets a file's other aside.
-        if self.crop_padding.is_some() {
-            (base.resized_crop_scale, base.resized_crop_ratio) = (None, None);
-        }
-        if self.resized_crop_scale.is_some() {
-            (base.crop_padding, base.padding_mode) = (None, None);
-        }
-        if self.auto_augment.is_some_and(|auto| auto != AutoName::RandAugment) {
-            (base.num_ops, base.magnitude) = (None, None);
-        }
-        AugmentRecipe {
-            crop_padding: self.crop_padding.or(base.crop_padding),
-            padding_mode: self.padding_mode.or(base.padding_mode),
-            resized_crop_scale: self.resized_crop_scale.or(base.resized_crop_scale),
-            resized_crop_ratio: self.resized_crop_ratio.or(base.resized_crop_ratio),
-            horizontal_flip: self.horizontal_flip.or(base.horizontal_flip),
-            vertical_flip: self.vertical_flip.or(base.vertical_flip),
-            alternating_flip: self.alternating_flip.or(base.alternating_flip),
-            degrees: self.degrees.or(base.degrees),
-            translate: self.translate.or(base.translate),
-            scale: self.scale.or(base.scale),
-            shear: self.shear.or(base.shear),
-            interpolation: self.interpolation.or(base.interpolation),
-            auto_augment: self.auto_augment.or(base.auto_augment),
-            num_ops: self.num_ops.or(base.num_ops),
-            magnitude: self.magnitude.or(base.magnitude),
-            brightness: self.brightness.or(base.brightness),
-            contrast: self.contrast.or(base.contrast),
-            saturation: self.saturation.or(base.saturation),
-            hue: self.hue.or(base.hue),
-            greyscale: self.greyscale.or(base.greyscale),
-            erasing: self.erasing.or(base.erasing),
-            erasing_scale: self.erasing_scale.or(base.erasing_scale),
-            erasing_ratio: self.erasing_ratio.or(base.erasing_ratio),
-            cutout: self.cutout.or(base.cutout),
-            mixup_alpha: self.mixup_alpha.or(base.mixup_alpha),
-            cutmix_alpha: self.cutmix_alpha.or(base.cutmix_alpha),
-            mixup_prob: self.mixup_prob.or(base.mixup_prob),
-            switch_prob: self.switch_prob.or(base.switch_prob),
+        if flags.auto_augment.is_some_and(|auto| auto != AutoName::RandAugment) {
+            (self.num_ops, self.magnitude) = (None, None);
         }
     }
 

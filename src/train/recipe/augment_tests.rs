@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{AugmentRecipe, Recipe};
+use super::{AugmentSettings, Recipe};
 use crate::augment::{Augmentation, Auto, Crop, Mixing};
 use crate::error::Error;
 
@@ -10,15 +10,15 @@ fn parse(text: &str) -> Recipe {
     Recipe::parse(text, Path::new("r.toml")).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn table(text: &str) -> AugmentRecipe {
-    parse(&format!("[augment]\n{text}")).augment.unwrap()
+fn table(text: &str) -> AugmentSettings {
+    parse(&format!("[augment]\n{text}")).augment
 }
 
 #[test]
 fn nothing_is_done_by_default() {
     let resolved = parse("").resolve().unwrap();
-    assert_eq!(resolved.augment.augmentation().unwrap(), Augmentation::NONE);
-    assert!(!resolved.augment.mixing().unwrap().is_on());
+    assert_eq!(resolved.augmentation, Augmentation::NONE);
+    assert!(!resolved.mixing.is_on());
     assert!(!resolved.to_toml().unwrap().contains("augment"));
 }
 
@@ -80,7 +80,10 @@ fn unknown_names_are_matched_with_known_ones() {
         ),
         ("horizontal_flip = 0.5", "unknown setting \"horizontal_flip\"; it belongs in the table [augment]"),
         ("[augmnet]\nhue = 0.5", "unknown setting \"augmnet\"; did you mean \"augment\"?"),
-        ("[augment]\nauto_augment = \"trivial\"", "expected `trivial-augment-wide` or `rand-augment`"),
+        (
+            "[augment]\nauto_augment = \"trivial\"",
+            "unknown policy \"trivial\"; did you mean \"trivial-augment-wide\"?",
+        ),
     ];
     for (text, expected) in cases {
         let error = Recipe::parse(text, Path::new("r.toml")).expect_err(text).to_string();
@@ -91,11 +94,15 @@ fn unknown_names_are_matched_with_known_ones() {
 #[test]
 fn flags_come_before_the_file_setting_by_setting() {
     let file = table("crop_padding = 4\npadding_mode = \"reflect\"\nhorizontal_flip = 0.5");
-    let merged = table("horizontal_flip = 0.1\ncutout = 8").over(file.clone());
+    let over = |flags: AugmentSettings| {
+        let with = |augment: AugmentSettings| Recipe { augment, ..Recipe::default() };
+        with(flags).over(with(file.clone())).augment
+    };
+    let merged = over(table("horizontal_flip = 0.1\ncutout = 8"));
     let want = table("crop_padding = 4\npadding_mode = \"reflect\"\nhorizontal_flip = 0.1\ncutout = 8");
     assert_eq!(merged, want);
     // What belongs to a crop that the flags replace goes with it.
-    let merged = table("resized_crop_scale = [0.5, 1.0]").over(file);
+    let merged = over(table("resized_crop_scale = [0.5, 1.0]"));
     assert_eq!(merged, table("resized_crop_scale = [0.5, 1.0]\nhorizontal_flip = 0.5"));
     merged.augmentation().unwrap();
 }

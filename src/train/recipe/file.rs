@@ -2,12 +2,26 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 
-use super::{AugmentRecipe, Recipe, ResolvedRecipe};
+use super::{
+    AugmentSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
+    ScheduleSettings,
+};
 use crate::error::{Error, Result};
 use crate::fields;
 
 const DIGITS: &str = include_str!("../../../recipes/digits.toml");
+
+/// The one theme that is a table.
+const AUGMENT: &str = "augment";
+
+/// The tables of a recipe file.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Tables {
+    augment: AugmentSettings,
+}
 
 impl Recipe {
     /// The recipe of `wgrad train` without arguments: the built-in digits.
@@ -28,29 +42,59 @@ impl Recipe {
             Error::Recipe(format!("{}{}: {message}", path.display(), place(text, error.span())))
         };
         let table: toml::Table = toml::from_str(text).map_err(fail)?;
-        if let Some(fields::UnknownField { name, known }) = fields::unknown_field::<Recipe>(&table) {
-            let hint = match fields::fields_of::<AugmentRecipe>().contains(&name) {
-                true => "it belongs in the table [augment]".to_string(),
-                false => fields::hint(name, known),
+        let mut known = Recipe::keys();
+        known.push(AUGMENT);
+        if let Some(name) = table.keys().find(|name| !known.contains(&name.as_str())) {
+            let hint = match fields::fields_of::<AugmentSettings>().contains(&name.as_str()) {
+                true => format!("it belongs in the table [{AUGMENT}]"),
+                false => fields::hint(name, &known),
             };
             return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
         }
-        let augment = table.get("augment").and_then(|augment| augment.as_table());
-        if let Some(fields::UnknownField { name, known }) =
-            augment.and_then(fields::unknown_field::<AugmentRecipe>)
-        {
-            let hint = fields::hint(name, known);
-            let message = format!("{}: unknown setting \"{name}\" in [augment]; {hint}", path.display());
-            return Err(Error::Recipe(message));
+        let augment = table.get(AUGMENT).and_then(|augment| augment.as_table());
+        if let Some(unknown) = augment.and_then(fields::unknown_field::<AugmentSettings>) {
+            let (path, name, hint) =
+                (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
+            return Err(Error::Recipe(format!("{path}: unknown setting \"{name}\" in [{AUGMENT}]; {hint}")));
         }
-        toml::from_str(text).map_err(fail)
+        // Each theme takes its own keys: read one by one, they say in which line an error is.
+        Ok(Recipe {
+            input: toml::from_str(text).map_err(fail)?,
+            length: toml::from_str(text).map_err(fail)?,
+            optimizer: toml::from_str(text).map_err(fail)?,
+            schedule: toml::from_str(text).map_err(fail)?,
+            run: toml::from_str(text).map_err(fail)?,
+            augment: toml::from_str::<Tables>(text).map_err(fail)?.augment,
+        })
+    }
+
+    /// The keys of recipe files, but for those of the table `[augment]`.
+    pub fn keys() -> Vec<&'static str> {
+        let themes = [
+            fields::fields_of::<InputSettings>(),
+            fields::fields_of::<LengthSettings>(),
+            fields::fields_of::<OptimizerSettings>(),
+            fields::fields_of::<ScheduleSettings>(),
+            fields::fields_of::<RunSettings>(),
+        ];
+        themes.concat()
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Recipe> {
+        Recipe::parse(text, Path::new("recipe"))
     }
 }
 
 impl ResolvedRecipe {
     /// The text of `recipe.toml` in a run's folder: a recipe file that resolves to these settings, but for `out`.
     pub fn to_toml(&self) -> Result<String> {
-        let text = toml::to_string(&Recipe { out: None, ..self.to_recipe() });
+        let mut recipe = self.to_recipe();
+        recipe.run.out = None;
+        let text = toml::to_string(&recipe);
         let text = text.map_err(|error| Error::Recipe(format!("the recipe cannot be saved: {error}")))?;
         Ok(format!("# The settings of a wgrad run. `wgrad train` takes this file as a recipe.\n{text}"))
     }
