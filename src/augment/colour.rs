@@ -219,7 +219,7 @@ fn equalizing(histogram: &[u32; 256]) -> [u8; 256] {
     let step = (total - last) / 255;
     let mut below = 0;
     std::array::from_fn(|byte| {
-        let value = if step == 0 { byte as u32 } else { (below + step / 2) / step };
+        let value = (below + step / 2).checked_div(step).unwrap_or(byte as u32);
         below += histogram[byte];
         value.min(255) as u8
     })
