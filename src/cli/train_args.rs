@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 
 use crate::data::DataSource;
 use crate::error::Result;
+use crate::train::control::Monitor;
 use crate::train::recipe::{
-    DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName,
+    DeviceChoice, MaxTime, MemorySize, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName,
 };
 
 const EXAMPLES: &str = "Lengths of schedules are in steps (updates), over the whole run. Every flag can be in the recipe, as a line such
@@ -28,6 +29,9 @@ pub struct TrainArgs {
     /// A file of settings; the recipe.toml of a run's folder is one
     #[arg(value_name = "RECIPE.toml")]
     pub recipe: Option<PathBuf>,
+    /// Only check that it would work: load the data, do one step and one evaluation, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The flags.
     #[command(flatten)]
     pub flags: RecipeFlags,
@@ -136,6 +140,65 @@ pub struct RecipeFlags {
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Schedule")]
     pub final_div_factor: Option<f64>,
 
+    /// Also evaluate every so many steps, besides the end of each epoch
+    #[arg(
+        long,
+        value_name = "STEPS",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub eval_every: Option<u32>,
+    /// The metric by which evaluations are compared [default: test_accuracy]
+    #[arg(long, value_name = "METRIC", help_heading = "Evaluation and checkpoints")]
+    pub monitor: Option<Monitor>,
+    /// By how much it must become better to count as an improvement [default: 0]
+    #[arg(
+        long,
+        value_name = "X",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub min_delta: Option<f64>,
+    /// Stop after so many evaluations without improvement [default: never]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub patience: Option<u32>,
+    /// Keep the checkpoints of so many of the best evaluations [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub keep_best: Option<u32>,
+    /// Keep the checkpoints of so many of the last evaluations [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub keep_last: Option<u32>,
+    /// Write a checkpoint every so many steps, besides the one of each epoch
+    #[arg(
+        long,
+        value_name = "STEPS",
+        allow_negative_numbers = true,
+        help_heading = "Evaluation and checkpoints"
+    )]
+    pub checkpoint_every: Option<u32>,
+    /// Stop after this time, such as 90s, 45m or "1h 30m"; `wgrad resume` goes on [default: never]
+    #[arg(long, value_name = "TIME", help_heading = "Evaluation and checkpoints")]
+    pub max_time: Option<MaxTime>,
+    /// Train on the first batch only and test on the same: a network that cannot learn it has a mistake
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(value_name = "BOOL", help_heading = "Evaluation and checkpoints")]
+    pub overfit_one_batch: Option<bool>,
+
     /// The type of activations and their gradients: f32, or f16 with f32 weights and a loss scale [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Run")]
     pub precision: Option<Precision>,
@@ -156,9 +219,6 @@ pub struct RecipeFlags {
     /// The folder of the run [default: a new one in runs/]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
-    /// Write a checkpoint every so many steps, besides the one of each epoch
-    #[arg(long, value_name = "STEPS", allow_negative_numbers = true, help_heading = "Run")]
-    pub checkpoint_every: Option<u32>,
     /// Steps between lines of metrics.jsonl [default: 10]
     #[arg(long, value_name = "STEPS", allow_negative_numbers = true, help_heading = "Run")]
     pub log_every: Option<u32>,
@@ -208,6 +268,14 @@ impl From<RecipeFlags> for Recipe {
             pct_start: flags.pct_start,
             div_factor: flags.div_factor,
             final_div_factor: flags.final_div_factor,
+            eval_every: flags.eval_every,
+            monitor: flags.monitor,
+            min_delta: flags.min_delta,
+            patience: flags.patience,
+            keep_best: flags.keep_best,
+            keep_last: flags.keep_last,
+            max_time: flags.max_time,
+            overfit_one_batch: flags.overfit_one_batch,
             precision: flags.precision,
             seed: flags.seed,
             device: flags.device,
@@ -232,6 +300,15 @@ impl ValueEnum for OptimizerName {
 impl ValueEnum for Precision {
     fn value_variants<'a>() -> &'a [Precision] {
         &Precision::ALL
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Monitor {
+    fn value_variants<'a>() -> &'a [Monitor] {
+        &Monitor::ALL
     }
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))

@@ -3,6 +3,7 @@
 mod benchmark;
 mod cache;
 mod checkpoint;
+pub mod control;
 mod device;
 mod evaluation;
 mod feed;
@@ -31,4 +32,4 @@ pub use recipe::{DeviceChoice, Length};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;
-pub use trainer::{Observer, StepEvent, Trainer};
+pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer};

@@ -31,6 +31,7 @@ impl Recipe {
             label_smoothing: within_one("--label-smoothing", self.label_smoothing.unwrap_or(0.0))?,
             clip_norm: self.clip_norm.map(|norm| positive("--clip-norm", norm)).transpose()?,
             schedule: self.schedule()?,
+            control: self.control()?,
             precision: self.precision.unwrap_or_default(),
             seed: self.seed()?,
             checkpoint_every: self.checkpoint_every.map(|n| count("--checkpoint-every", n)).transpose()?,
@@ -182,13 +183,13 @@ fn require(holds: bool, flag: &str, value: impl Display, allowed: impl Display) 
     if holds { Ok(()) } else { fail(format!("{flag} is {value}; it must be {allowed}")) }
 }
 
-fn count(flag: &str, value: u32) -> Result<u32> {
+pub(super) fn count(flag: &str, value: u32) -> Result<u32> {
     require(value >= 1, flag, value, "at least 1")?;
     Ok(value)
 }
 
 /// Numbers are rounded to f32 on their way to the device, and must be finite there.
-fn not_negative(flag: &str, value: f64) -> Result<f64> {
+pub(super) fn not_negative(flag: &str, value: f64) -> Result<f64> {
     require(value >= 0.0 && (value as f32).is_finite(), flag, value, "at least 0 and finite")?;
     Ok(value)
 }

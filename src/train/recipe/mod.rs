@@ -7,6 +7,7 @@
 //! recipe file itself.
 
 mod check;
+mod control;
 mod dependent;
 mod device;
 mod file;
@@ -22,7 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::DataSource;
 use crate::graph::{Graph, Mode};
 use crate::ops::cast::autocast;
+use crate::train::control::Monitor;
 
+pub use control::{Control, MaxTime};
 pub use device::DeviceChoice;
 pub use memory::MemorySize;
 pub use resolved::{Algorithm, Length, ResolvedRecipe};
@@ -90,6 +93,23 @@ pub struct Recipe {
     pub div_factor: Option<f64>,
     /// One-cycle: the first rate over the last; 10000 if left open.
     pub final_div_factor: Option<f64>,
+    /// Steps between evaluations, besides the one at the end of each epoch; none if left open.
+    pub eval_every: Option<u32>,
+    /// The metric of the test split by which evaluations are compared; the accuracy if left open.
+    pub monitor: Option<Monitor>,
+    /// By how much that metric must become better to count as an improvement; 0 if left open.
+    pub min_delta: Option<f64>,
+    /// Evaluations without improvement after which training ends; it never does if left open.
+    pub patience: Option<u32>,
+    /// Checkpoints of the best evaluations that are kept; 1 if left open.
+    pub keep_best: Option<u32>,
+    /// Checkpoints of the last evaluations that are kept, besides the one to continue from; none if left open.
+    pub keep_last: Option<u32>,
+    /// After how long training stops, to be resumed; never if left open.
+    pub max_time: Option<MaxTime>,
+    /// Whether to train on one batch only, and to test on the same: whether a network can learn at all. False if left
+    /// open.
+    pub overfit_one_batch: Option<bool>,
     /// The type of activations and their gradients; f32 if left open.
     pub precision: Option<Precision>,
     /// Seed of split, initial weights, order and dropout; 0 if left open.
@@ -257,6 +277,14 @@ impl Recipe {
             pct_start: self.pct_start.or(base.pct_start),
             div_factor: self.div_factor.or(base.div_factor),
             final_div_factor: self.final_div_factor.or(base.final_div_factor),
+            eval_every: self.eval_every.or(base.eval_every),
+            monitor: self.monitor.or(base.monitor),
+            min_delta: self.min_delta.or(base.min_delta),
+            patience: self.patience.or(base.patience),
+            keep_best: self.keep_best.or(base.keep_best),
+            keep_last: self.keep_last.or(base.keep_last),
+            max_time: self.max_time.or(base.max_time),
+            overfit_one_batch: self.overfit_one_batch.or(base.overfit_one_batch),
             precision: self.precision.or(base.precision),
             seed: self.seed.or(base.seed),
             device: self.device.or(base.device),

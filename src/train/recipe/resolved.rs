@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
+use super::{Control, DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::graph::Update;
@@ -38,6 +38,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// The type of activations and their gradients.
     pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
@@ -158,6 +160,7 @@ impl ResolvedRecipe {
             quiet: Some(self.quiet),
             ..Recipe::default()
         };
+        self.control.write(&mut recipe);
         self.write_algorithm(&mut recipe);
         self.write_schedule(&mut recipe);
         recipe
