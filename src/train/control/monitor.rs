@@ -1,45 +1,24 @@
-use serde::{Deserialize, Serialize};
-
 use crate::train::Evaluation;
+use crate::train::recipe::names;
 
+names! { "metric",
 /// The metric of the test split by which evaluations are compared; its name is that in `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum Monitor {
     /// Share of correct predictions: top-1.
     #[default]
-    TestAccuracy,
+    TestAccuracy = "test_accuracy",
     /// Share of samples whose class is among the five most probable.
-    TestTop5Accuracy,
+    TestTop5Accuracy = "test_top5_accuracy",
     /// Mean cross-entropy.
-    TestLoss,
+    TestLoss = "test_loss",
     /// Mean F1 over the classes.
-    TestMacroF1,
+    TestMacroF1 = "test_macro_f1",
     /// Expected calibration error.
-    TestEce,
+    TestEce = "test_ece",
+}
 }
 
 impl Monitor {
-    /// All of them.
-    pub const ALL: [Monitor; 5] = [
-        Monitor::TestAccuracy,
-        Monitor::TestTop5Accuracy,
-        Monitor::TestLoss,
-        Monitor::TestMacroF1,
-        Monitor::TestEce,
-    ];
-
-    /// As flags, recipes and metrics have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Monitor::TestAccuracy => "test_accuracy",
-            Monitor::TestTop5Accuracy => "test_top5_accuracy",
-            Monitor::TestLoss => "test_loss",
-            Monitor::TestMacroF1 => "test_macro_f1",
-            Monitor::TestEce => "test_ece",
-        }
-    }
-
     /// Its value in an evaluation.
     pub fn value(self, evaluation: &Evaluation) -> f64 {
         match self {

@@ -6,10 +6,42 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Recipe;
-use super::check::{count, not_negative};
+use super::range::{count, not_negative};
+use super::theme::theme;
 use crate::error::{Error, Result};
 use crate::train::control::{Monitor, Rule};
+
+theme! {
+/// When a run is evaluated, which checkpoints it keeps, and what ends it early.
+#[command(next_help_heading = "Evaluation and checkpoints")]
+pub struct ControlSettings {
+    /// Also evaluate every so many steps, besides the end of each epoch
+    #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
+    pub eval_every: Option<u32>,
+    /// The metric by which evaluations are compared [default: test_accuracy]
+    #[arg(long, value_name = "METRIC")]
+    pub monitor: Option<Monitor>,
+    /// By how much it must become better to count as an improvement [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub min_delta: Option<f64>,
+    /// Stop after so many evaluations without improvement [default: never]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub patience: Option<u32>,
+    /// Keep the checkpoints of so many of the best evaluations [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub keep_best: Option<u32>,
+    /// Keep the checkpoints of so many of the last evaluations [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub keep_last: Option<u32>,
+    /// Stop after this time, such as 90s, 45m or "1h 30m"; `wgrad resume` goes on [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub max_time: Option<MaxTime>,
+    /// Train on the first batch only and test on the same: a network that cannot learn it has a mistake
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub overfit_one_batch: Option<bool>,
+}
+}
 
 /// When a run is evaluated, what it keeps, and what ends it early.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -62,7 +94,7 @@ impl<'de> Deserialize<'de> for MaxTime {
     }
 }
 
-impl Recipe {
+impl ControlSettings {
     pub(super) fn control(&self) -> Result<Control> {
         let eval_every = self.eval_every.map(|steps| count("--eval-every", steps)).transpose()?;
         let patience = self.patience.map(|patience| count("--patience", patience)).transpose()?;
@@ -78,14 +110,16 @@ impl Recipe {
 }
 
 impl Control {
-    pub(super) fn write(&self, recipe: &mut Recipe) {
-        recipe.eval_every = self.eval_every;
-        recipe.monitor = Some(self.rule.monitor);
-        recipe.min_delta = Some(self.rule.min_delta);
-        recipe.keep_best = Some(self.rule.keep_best as u32);
-        recipe.keep_last = Some(self.rule.keep_last as u32);
-        recipe.patience = self.patience;
-        recipe.max_time = self.max_time;
-        recipe.overfit_one_batch = Some(self.overfit_one_batch);
+    pub(super) fn settings(&self) -> ControlSettings {
+        ControlSettings {
+            eval_every: self.eval_every,
+            monitor: Some(self.rule.monitor),
+            min_delta: Some(self.rule.min_delta),
+            patience: self.patience,
+            keep_best: Some(self.rule.keep_best as u32),
+            keep_last: Some(self.rule.keep_last as u32),
+            max_time: self.max_time,
+            overfit_one_batch: Some(self.overfit_one_batch),
+        }
     }
 }
