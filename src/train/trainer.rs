@@ -22,6 +22,7 @@ use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step};
 use crate::models::Model;
+use crate::optim::{PlateauState, RunLength};
 use crate::plan::{PageList, Program};
 
 /// Steps that are queued before the oldest one's report is waited for.
@@ -150,6 +151,7 @@ impl<'d> Trainer<'d> {
                 ..device.environment()
             },
             loss_scale: program.initial_loss_scale(),
+            plateau: settings.schedule.plateau().map(|_| PlateauState::new(settings.schedule.lr)),
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
@@ -204,7 +206,9 @@ impl<'d> Trainer<'d> {
         let initial = self.program.initial_loss_scale();
         let loss_scale = if same_precision { checkpoint.progress.loss_scale } else { initial };
         self.session.set_loss_scale(loss_scale);
-        self.progress = Progress { environment, loss_scale, ..checkpoint.progress.clone() };
+        let plateau = checkpoint.progress.plateau.or(self.progress.plateau);
+        let plateau = plateau.filter(|_| self.settings.schedule.plateau().is_some());
+        self.progress = Progress { environment, loss_scale, plateau, ..checkpoint.progress.clone() };
         Ok(())
     }
 
@@ -337,12 +341,23 @@ impl<'d> Trainer<'d> {
         self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
     }
 
+    fn learning_rate(&self, step: u64, total: u64) -> f64 {
+        let schedule = &self.settings.schedule;
+        match self.progress.plateau.filter(|_| step >= schedule.warmup_steps) {
+            Some(plateau) => plateau.learning_rate(),
+            None => {
+                let run = RunLength { steps: total, steps_per_epoch: self.steps_per_epoch() };
+                schedule.learning_rate(step, run)
+            }
+        }
+    }
+
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
         let number = step_number(step)?;
         let step = Step {
             seed: self.settings.seed,
             step: number,
-            learning_rate: self.settings.schedule.learning_rate(step, total) as f32,
+            learning_rate: self.learning_rate(step, total) as f32,
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
             optimizer: self.settings.update.step_numbers(number + 1),
             ..Step::default()

@@ -49,7 +49,7 @@ impl Trainer<'_> {
         if report.step.is_multiple_of(self.settings.log_every) {
             let img_per_s = rate(self.clock.logged);
             self.clock.logged = (Instant::now(), 0);
-            let lr = self.settings.schedule.learning_rate(report.step - 1, total);
+            let lr = self.learning_rate(report.step - 1, total);
             let StepReport { step, loss, grad_norm, .. } = *report;
             let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
             self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
@@ -77,6 +77,9 @@ impl Trainer<'_> {
         observer.epoch(&line);
         self.write(&Line::Epoch(line))?;
         if complete {
+            if let (Some(plateau), Some(state)) = (self.settings.schedule.plateau(), self.progress.plateau) {
+                self.progress.plateau = Some(plateau.step(state, evaluation.loss));
+            }
             self.progress.epoch += 1;
             self.progress.position = 0;
             self.progress.totals = Totals::default();
