@@ -25,6 +25,20 @@ impl Matrix {
         Matrix { rows, columns, slabs: rows.div_ceil(slab_len), slab_len }
     }
 
+    /// A batch of images, whose slabs are whole rows of pixels or whole images, as near as that comes to the others: a
+    /// kernel that makes them some rows at a time can sum what it has just made.
+    pub(crate) fn of_images([images, channels, height, width]: [usize; 4]) -> Matrix {
+        let even = Matrix::new(images * height * width, channels);
+        let image = height * width;
+        let slab_len = if even.slab_len >= image {
+            even.slab_len / image * image
+        } else {
+            let divisors = (1..=height).filter(|rows| height.is_multiple_of(*rows));
+            divisors.map(|rows| rows * width).find(|len| 2 * len > even.slab_len).unwrap_or(image)
+        };
+        Matrix { slabs: even.rows.div_ceil(slab_len), slab_len, ..even }
+    }
+
     /// The fields as the shaders' `params` have them.
     pub(crate) fn uniforms(&self) -> [(&'static str, usize); 4] {
         [("rows", self.rows), ("columns", self.columns), ("slabs", self.slabs), ("slab_len", self.slab_len)]
@@ -75,8 +89,8 @@ impl Matrix {
         });
     }
 
-    /// Slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
-    fn merge<T: Real>(&self, partials: &[T], mean: &mut [T], squares: &mut [T]) {
+    /// Merges slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
+    pub(crate) fn merge<T: Real>(&self, partials: &[T], mean: &mut [T], squares: &mut [T]) {
         let columns = self.columns;
         let rows = |slab: usize| T::of(self.slab_len.min(self.rows - slab * self.slab_len) as f64);
         let count = T::of(self.rows as f64);
