@@ -11,7 +11,8 @@ pub(super) fn of_convolution(graph: &Graph, node: usize) -> Option<Replacement> 
     let output = Value { node, output: 0 };
     let reader = graph.only_reader(output)?;
     let norm = graph.op_at::<Normalization>(reader)?;
-    let floats = graph.nodes()[node].inputs.iter().all(|input| graph.desc(*input).dtype == DType::F32);
+    let mut values = graph.nodes()[node].inputs.iter().chain([&output]);
+    let floats = values.all(|value| graph.desc(*value).dtype == DType::F32);
     let reads = graph.nodes()[reader].inputs[0] == output && norm.training();
     if !(reads && floats && graph.desc(output).shape[1].is_multiple_of(4)) {
         return None;

@@ -119,8 +119,8 @@ impl Matrix {
     }
 }
 
-/// Neighbouring columns whose sums stay in registers: a line of the cache in f32.
-pub(crate) const LANES: usize = 16;
+/// Neighbouring columns whose sums stay in registers: two vectors of 16, so that additions wait less for each other.
+pub(crate) const LANES: usize = 32;
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
@@ -132,10 +132,17 @@ pub(crate) fn column_statistics<T: Real>((rows, means, squares): (&[T], &mut [T]
         let to = [&mut means[first..], &mut squares[first..]];
         first += match columns - first {
             LANES.. => lane_statistics::<T, LANES>(rows, columns, first, to),
+            16.. => lane_statistics::<T, 16>(rows, columns, first, to),
             4.. => lane_statistics::<T, 4>(rows, columns, first, to),
             _ => lane_statistics::<T, 1>(rows, columns, first, to),
         };
     }
+}
+
+/// The first elements; by reference, because arrays that are made element by element are not always vectors.
+#[inline(always)]
+pub(crate) fn lanes<T, const L: usize>(of: &[T]) -> &[T; L] {
+    of.first_chunk().expect("a row has all its columns")
 }
 
 /// Those of neighbouring columns; gives their number.
@@ -147,17 +154,16 @@ fn lane_statistics<T: Real, const L: usize>(
     [means, squares]: [&mut [T]; 2],
 ) -> usize {
     let count = T::of((rows.len() / columns) as f64);
-    let lanes = |of: &[T]| -> [T; L] { std::array::from_fn(|lane| of[first + lane]) };
-    let pivot = lanes(rows);
+    let pivot = *lanes::<T, L>(&rows[first..]);
     let mut sums = [T::zero(); L];
     for row in rows.chunks_exact(columns) {
-        let row = lanes(row);
+        let row = lanes::<T, L>(&row[first..]);
         (0..L).for_each(|lane| sums[lane] += row[lane] - pivot[lane]);
     }
     let near: [T; L] = std::array::from_fn(|lane| pivot[lane] + sums[lane] / count);
     let (mut rest, mut sums) = ([T::zero(); L], [T::zero(); L]);
     for row in rows.chunks_exact(columns) {
-        let row = lanes(row);
+        let row = lanes::<T, L>(&row[first..]);
         for lane in 0..L {
             let deviation = row[lane] - near[lane];
             rest[lane] += deviation;
