@@ -11,7 +11,7 @@ use wgrad::ops::{
     batch_norm::BatchNorm, conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d,
     relu::Relu,
 };
-use wgrad::optim::{Adam, Curve, Schedule};
+use wgrad::optim::{Adam, Curve, Schedule, Unit};
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Placement, Settings, StepEvent, Trainer};
 
@@ -50,7 +50,7 @@ fn main() -> wgrad::Result<()> {
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         weight_decay: 0.01,
-        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant },
+        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
         label_smoothing: 0.0,
         precision: Default::default(),
         clip_norm: None,

@@ -78,18 +78,20 @@ fn every_flag_reaches_the_recipe() {
     let args = train(
         "r.toml --data cifar10:/c --model lenet5 --init w.safetensors --no-shuffle --no-normalize --max-steps 5 \
          --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
-         --eps 1e-5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
+         --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
-         --final-div-factor 100 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
+         --final-div-factor 100 --schedule-per epoch --power 2 --t-0 5 --t-mult 2 --plateau-factor 0.5 --plateau-patience 3 \
+         --plateau-threshold 1e-3 --plateau-cooldown 2 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(args.flags).unwrap();
     let want: toml::Table = "data = 'cifar10:/c'\nmodel = 'lenet5'\ninit = 'w.safetensors'\nshuffle = false\n\
         normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
-        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nweight_decay = 0.1\n\
+        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\nweight_decay = 0.1\n\
         label_smoothing = 0.1\nclip_norm = 2.0\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\
-        final_div_factor = 100.0\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
+        final_div_factor = 100.0\nschedule_per = 'epoch'\npower = 2.0\nt_0 = 5\nt_mult = 2\nplateau_factor = 0.5\n\
+        plateau_patience = 3\nplateau_threshold = 1e-3\nplateau_cooldown = 2\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
         quiet = true"
         .parse()
         .unwrap();
@@ -187,11 +189,14 @@ fn bad_flags_are_refused_in_one_line_with_exit_code_2() {
         ("train --epochs 1 --max-steps 2", "'--epochs <N>' cannot be used with '--max-steps <N>'"),
         ("train --lr fast", "invalid value 'fast' for '--lr <X>': invalid float literal"),
         ("train --epochs -3", "invalid value '-3' for '--epochs <N>': -3 is not in 0..=4294967295"),
-        ("train --optimizer sdg", "[possible values: sgd, adam, adamw]; --help lists all"),
+        (
+            "train --optimizer sdg",
+            "[possible values: sgd, adam, adamw, rmsprop, adagrad, lion]; --help lists all",
+        ),
         ("train --schedule onecycle", "tip: a similar value exists: 'one-cycle'"),
         ("train --data mnits:/x", "unknown data source \"mnits:/x\"; did you mean \"mnist:DIR\"?"),
         ("train --betas 0.9", "expected two numbers, such as 0.9,0.999"),
-        ("train --milestones 1,b", "invalid value 'b' for '--milestones <STEPS,...>'"),
+        ("train --milestones 1,b", "invalid value 'b' for '--milestones <N,...>'"),
         ("train --no-shuffle=maybe", "invalid value 'maybe' for '--no-shuffle[=<BOOL>]'"),
         ("train a.toml b.toml", "unexpected argument 'b.toml' found"),
         ("predict runs/a", "required arguments were not provided: <IMAGE>..."),

@@ -7,6 +7,7 @@ use super::device::Environment;
 use super::weights::{self, TensorFile, Tensors};
 use crate::error::{Error, Result};
 use crate::graph::LossScale;
+use crate::optim::PlateauState;
 use crate::plan::{PageList, Program};
 
 /// Where a run stands: everything that is not a tensor.
@@ -27,6 +28,9 @@ pub struct Progress {
     /// The factor on the next step's gradients.
     #[serde(default = "LossScale::one")]
     pub loss_scale: LossScale,
+    /// Where a schedule stands that looks at the losses.
+    #[serde(default)]
+    pub plateau: Option<PlateauState>,
 }
 
 /// Sums over the steps of an epoch; kept as bits so that a resumed epoch reports what it would have.

@@ -19,6 +19,7 @@ use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step};
 use crate::models::Model;
+use crate::optim::{PlateauState, RunLength};
 use crate::plan::{PageList, Program, StepReport};
 
 /// Steps that are queued before the oldest one's report is waited for.
@@ -116,6 +117,7 @@ impl<'d> Trainer<'d> {
                 ..device.environment()
             },
             loss_scale: program.initial_loss_scale(),
+            plateau: settings.schedule.plateau().map(|_| PlateauState::new(settings.schedule.lr)),
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
@@ -170,7 +172,9 @@ impl<'d> Trainer<'d> {
         let initial = self.program.initial_loss_scale();
         let loss_scale = if same_precision { checkpoint.progress.loss_scale } else { initial };
         self.session.set_loss_scale(loss_scale);
-        self.progress = Progress { environment, loss_scale, ..checkpoint.progress.clone() };
+        let plateau = checkpoint.progress.plateau.or(self.progress.plateau);
+        let plateau = plateau.filter(|_| self.settings.schedule.plateau().is_some());
+        self.progress = Progress { environment, loss_scale, plateau, ..checkpoint.progress.clone() };
         Ok(())
     }
 
@@ -281,12 +285,23 @@ impl<'d> Trainer<'d> {
         self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
     }
 
+    fn learning_rate(&self, step: u64, total: u64) -> f64 {
+        let schedule = &self.settings.schedule;
+        match self.progress.plateau.filter(|_| step >= schedule.warmup_steps) {
+            Some(plateau) => plateau.learning_rate(),
+            None => {
+                let run = RunLength { steps: total, steps_per_epoch: self.steps_per_epoch() };
+                schedule.learning_rate(step, run)
+            }
+        }
+    }
+
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
         let number = step_number(step)?;
         let step = Step {
             seed: self.settings.seed,
             step: number,
-            learning_rate: self.settings.schedule.learning_rate(step, total) as f32,
+            learning_rate: self.learning_rate(step, total) as f32,
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
             optimizer: self.settings.update.step_numbers(number + 1),
             ..Step::default()
@@ -332,7 +347,7 @@ impl<'d> Trainer<'d> {
         if report.step.is_multiple_of(self.settings.log_every) {
             let img_per_s = rate(self.clock.logged);
             self.clock.logged = (Instant::now(), 0);
-            let lr = self.settings.schedule.learning_rate(report.step - 1, total);
+            let lr = self.learning_rate(report.step - 1, total);
             let StepReport { step, loss, grad_norm, .. } = *report;
             let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
             self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
@@ -355,6 +370,9 @@ impl<'d> Trainer<'d> {
         observer.epoch(&line, images_per_second);
         self.write(&Line::Epoch(line))?;
         if complete {
+            if let (Some(plateau), Some(state)) = (self.settings.schedule.plateau(), self.progress.plateau) {
+                self.progress.plateau = Some(plateau.step(state, evaluation.loss));
+            }
             self.progress.epoch += 1;
             self.progress.position = 0;
             self.progress.totals = Totals::default();

@@ -18,7 +18,7 @@ fn bad_flags_are_explained() {
         ("--lr -1", &["--lr is -1"]),
         ("--lr 1e39", &["--lr is", "finite"]),
         ("--optimizer adamm", &["adamm", "adam", "adamw"]),
-        ("--optimizer lion", &["lion", "sgd"]),
+        ("--optimizer nadam", &["nadam", "sgd"]),
         ("--schedule one-cycel", &["one-cycel", "one-cycle"]),
         ("--data minst:x", &["minst", "mnist"]),
         ("--data mnist", &["mnist"]),

@@ -32,7 +32,7 @@ pub use memory::MemorySize;
 pub use optimizer::{Algorithm, OptimizerName, OptimizerSettings};
 pub use resolved::ResolvedRecipe;
 pub use run::{Precision, RunSettings};
-pub use schedule::{ScheduleName, ScheduleSettings};
+pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
 
 use crate::error::Result;
 use theme::Theme;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::optim::Schedule;
+use crate::optim::{RunLength, Schedule};
 
 /// A recipe in which everything is definite and within its range; made by [`Recipe::resolve`].
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +63,7 @@ impl ResolvedRecipe {
     /// the warmup has, or if the learning rate grows beyond what a 32-bit float holds.
     pub fn total_steps(&self, steps_per_epoch: u64) -> Result<u64> {
         let total = self.length.total_steps(steps_per_epoch)?;
-        check_schedule(&self.schedule, total)?;
+        check_schedule(&self.schedule, RunLength { steps: total, steps_per_epoch })?;
         Ok(total)
     }
 
