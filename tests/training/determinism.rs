@@ -78,7 +78,7 @@ pub fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     trainer.restore(&checkpoint, &run).unwrap();
     block_on(trainer.record_in(run)).unwrap();
     watch.stop_after = None;
-    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
     Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
 }
 

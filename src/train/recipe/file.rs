@@ -5,7 +5,11 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
+<<<<<<< HEAD
     AugmentSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
+=======
+    ControlSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
+>>>>>>> main
     ScheduleSettings,
 };
 use crate::error::{Error, Result};
@@ -63,6 +67,7 @@ impl Recipe {
             length: toml::from_str(text).map_err(fail)?,
             optimizer: toml::from_str(text).map_err(fail)?,
             schedule: toml::from_str(text).map_err(fail)?,
+            control: toml::from_str(text).map_err(fail)?,
             run: toml::from_str(text).map_err(fail)?,
             augment: toml::from_str::<Tables>(text).map_err(fail)?.augment,
         })
@@ -75,6 +80,7 @@ impl Recipe {
             fields::fields_of::<LengthSettings>(),
             fields::fields_of::<OptimizerSettings>(),
             fields::fields_of::<ScheduleSettings>(),
+            fields::fields_of::<ControlSettings>(),
             fields::fields_of::<RunSettings>(),
         ];
         themes.concat()

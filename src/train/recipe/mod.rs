@@ -8,9 +8,13 @@
 //!
 //! Settings are declared by theme, one file each: key, flag and help in one place, then their ranges and defaults.
 
+<<<<<<< HEAD
 mod augment;
 #[cfg(test)]
 mod augment_tests;
+=======
+mod control;
+>>>>>>> main
 mod dependent;
 mod device;
 mod file;
@@ -28,7 +32,11 @@ mod theme;
 
 use serde::Serialize;
 
+<<<<<<< HEAD
 pub use augment::{AugmentSettings, AutoName, Interpolation, PaddingMode};
+=======
+pub use control::{Control, ControlSettings, MaxTime};
+>>>>>>> main
 pub use device::DeviceChoice;
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
@@ -40,6 +48,7 @@ pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
 
 use crate::error::Result;
 use theme::Theme;
+pub(super) use theme::names;
 
 /// Settings of a run, each of which may be left open: the flags, or a recipe file. [`Recipe::resolve`] settles them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, clap::Args)]
@@ -60,6 +69,10 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub schedule: ScheduleSettings,
+    /// Evaluations, kept checkpoints and early ends.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub control: ControlSettings,
     /// The run.
     #[serde(flatten)]
     #[command(flatten)]
@@ -96,6 +109,7 @@ impl Recipe {
             length: self.length.over(base.length),
             optimizer: self.optimizer.over(base.optimizer),
             schedule: self.schedule.over(base.schedule),
+            control: self.control.over(base.control),
             run: self.run.over(base.run),
             augment: self.augment.over(base.augment),
         }
@@ -139,6 +153,7 @@ impl Recipe {
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
+            control: self.control.control()?,
             precision: self.run.precision.unwrap_or_default(),
             seed: self.run.seed()?,
             checkpoint_every: self.run.checkpoint_every()?,

@@ -2,8 +2,13 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
+<<<<<<< HEAD
     Algorithm, AugmentSettings, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
     OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
+=======
+    Algorithm, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize, OptimizerSettings,
+    Precision, Recipe, RunSettings, ScheduleSettings,
+>>>>>>> main
 };
 use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
@@ -41,6 +46,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// The type of activations and their gradients.
     pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
@@ -97,6 +104,7 @@ impl ResolvedRecipe {
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
+            control: self.control.settings(),
             run: RunSettings {
                 precision: Some(self.precision),
                 seed: Some(self.seed),
