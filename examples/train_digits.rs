@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use wgrad::augment::{Augmentation, Mixing};
 use wgrad::data::{DataSource, Dataset, Normalization};
 use wgrad::models::{Model, Sequential};
 use wgrad::ops::{
@@ -49,16 +48,7 @@ fn main() -> wgrad::Result<()> {
         weight_decay: 0.01,
         schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
         seed,
-<<<<<<< HEAD
-        shuffle: true,
-        log_every: 10,
-        checkpoint_every: None,
-        placement: Placement::Auto,
-        augmentation: Augmentation::NONE,
-        mixing: Mixing::default(),
-=======
         ..Settings::default()
->>>>>>> main
     };
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;

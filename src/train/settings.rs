@@ -1,12 +1,8 @@
 use std::sync::Arc;
 
 use super::feed::Placement;
-<<<<<<< HEAD
-use super::recipe::{Length, Precision, ResolvedRecipe};
-use crate::augment::{Augmentation, Mixing};
-=======
 use super::recipe::{Control, Length, Precision, Recipe, ResolvedRecipe};
->>>>>>> main
+use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
 use crate::optim::Schedule;
 

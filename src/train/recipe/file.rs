@@ -5,12 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
-<<<<<<< HEAD
-    AugmentSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
-=======
-    ControlSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
->>>>>>> main
-    ScheduleSettings,
+    AugmentSettings, ControlSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe,
+    ResolvedRecipe, RunSettings, ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;

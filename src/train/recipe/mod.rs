@@ -8,13 +8,10 @@
 //!
 //! Settings are declared by theme, one file each: key, flag and help in one place, then their ranges and defaults.
 
-<<<<<<< HEAD
 mod augment;
 #[cfg(test)]
 mod augment_tests;
-=======
 mod control;
->>>>>>> main
 mod dependent;
 mod device;
 mod file;
@@ -32,11 +29,8 @@ mod theme;
 
 use serde::Serialize;
 
-<<<<<<< HEAD
 pub use augment::{AugmentSettings, AutoName, Interpolation, PaddingMode};
-=======
 pub use control::{Control, ControlSettings, MaxTime};
->>>>>>> main
 pub use device::DeviceChoice;
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};

@@ -2,13 +2,8 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-<<<<<<< HEAD
-    Algorithm, AugmentSettings, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
+    Algorithm, AugmentSettings, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
     OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
-=======
-    Algorithm, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize, OptimizerSettings,
-    Precision, Recipe, RunSettings, ScheduleSettings,
->>>>>>> main
 };
 use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
