@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod data;
 pub mod error;
 mod fields;
+pub mod files;
 pub mod fusion;
 pub mod gpu;
 pub mod graph;

@@ -18,6 +18,7 @@ mod tests;
 
 pub use auto::Auto;
 pub use colour::{Colour, ColourOp};
+pub(crate) use draw::centre_offset;
 pub use geometry::Pixels;
 pub use mixing::{MIX_WORDS, Mixing, partner};
 pub use parameters::{Edge, Parameters, Rectangle, WORDS};

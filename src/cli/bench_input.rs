@@ -1,14 +1,15 @@
 use super::report::{align_numbers, say, table};
 use super::train::load_data;
 use super::{BenchArgs, device, model};
-use crate::data::{DataSource, clamp_batch_size};
+use crate::data::{DataSource, LoadOptions, clamp_batch_size};
 use crate::error::{Error, Result};
 use crate::train::recipe::Algorithm;
 use crate::train::{InputBenchmark, InputBenchmarkSettings, input_benchmark};
 
 /// `wgrad bench --input-pipeline`
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    let data = load_data(args.data.as_ref().unwrap_or(&DataSource::Digits), 0, args.json)?;
+    let data =
+        load_data(args.data.as_ref().unwrap_or(&DataSource::Digits), &LoadOptions::default(), args.json)?;
     let (batch_size, clamped) = clamp_batch_size(args.batch_size as usize, data.train.len());
     if clamped {
         eprintln!("warning: there are {batch_size} training images: --batch-size {batch_size} is used");

@@ -4,6 +4,7 @@ use super::EvalArgs;
 use super::device;
 use super::report::{self, say};
 use super::train::load_data;
+use crate::data::{DataSource, LoadOptions};
 use crate::error::{Error, Result};
 use crate::plan::{PageList, Program};
 use crate::tensor::HostTensor;
@@ -18,8 +19,18 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
     let (about, model, weights) = run.read_chosen(args.checkpoint)?;
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
+    let mut options = recipe.load_options();
+    if let Some(other) = &args.data {
+        // Its pictures are given the same size, but were not decoded into the run's file.
+        let seed = options.seed;
+        let of_folder = LoadOptions { cache: None, ..options };
+        options = match other {
+            DataSource::Folder(_) => of_folder,
+            _ => LoadOptions { seed, ..LoadOptions::default() },
+        };
+    }
     let source = args.data.clone().unwrap_or(recipe.data);
-    let data = load_data(&source, recipe.seed, args.json)?;
+    let data = load_data(&source, &options, args.json)?;
     if data.image != about.image || data.classes.len() != about.classes.len() {
         return Err(Error::Data(format!(
             "{source} has images of {:?} and {} classes, the run's model takes {:?} and {} classes",

@@ -6,7 +6,7 @@ use super::PredictArgs;
 use super::device;
 use super::eval::{load, task};
 use super::report::{align_numbers, say, table};
-use crate::data::read_image;
+use crate::data::{read_image, read_resized_image};
 use crate::error::{Error, Result};
 use crate::graph::Step;
 use crate::plan::Data;
@@ -57,7 +57,10 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
 fn read_batch(images: &[impl AsRef<Path>], about: &RunModel, batch_size: usize) -> Result<Vec<f32>> {
     let mut pixels = vec![];
     for path in images {
-        let mut image = read_image(path, about.image)?;
+        let mut image = match about.resize {
+            Some(shorter) => read_resized_image(path, about.image, shorter)?,
+            None => read_image(path, about.image)?,
+        };
         if let Some([height, width]) = image.resized_from {
             let [_, h, w] = about.image;
             eprintln!("note: {} is {height}x{width}, resized to {h}x{w}", path.as_ref().display());

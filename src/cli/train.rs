@@ -6,7 +6,9 @@ use std::time::Instant;
 use super::TrainArgs;
 use super::device;
 use super::report::{self, Display, bar, say};
-use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size, epoch_order};
+use crate::data::{
+    DIGITS_CREDIT, DataSource, Dataset, LoadOptions, Normalization, clamp_batch_size, epoch_order,
+};
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
 use crate::train::program::Task;
@@ -75,7 +77,7 @@ impl Prepared {
             Some(text) => ModelSpec::parse(&recipe.model, text)?,
             None => ModelSpec::load(&recipe.model)?,
         };
-        let mut data = load_data(&recipe.data, recipe.seed, recipe.quiet)?;
+        let mut data = load_data(&recipe.data, &recipe.load_options(), recipe.quiet)?;
         let (batch_size, clamped) = clamp_batch_size(recipe.batch_size, data.train.len());
         if clamped {
             eprintln!(
@@ -166,14 +168,19 @@ impl Prepared {
 }
 
 /// Loads a data set, with a bar for what takes long.
-pub(super) fn load_data(source: &DataSource, seed: u64, quiet: bool) -> Result<Dataset> {
+pub(super) fn load_data(source: &DataSource, options: &LoadOptions, quiet: bool) -> Result<Dataset> {
     let bar = bar(0, "reading images {wide_bar} {pos}/{len}", quiet);
-    let data = Dataset::load(source, seed, &|done, total| {
+    let data = Dataset::load_with(source, options, &|done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    data
+    let data = data?;
+    if !data.skipped.is_empty() {
+        eprintln!("warning: {} pictures cannot be read and are left out:", data.skipped.len());
+        data.skipped.iter().for_each(|reason| eprintln!("  {reason}"));
+    }
+    Ok(data)
 }
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.

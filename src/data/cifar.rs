@@ -77,7 +77,7 @@ impl Version {
         }
         let classes = self.class_names(&dir)?;
         let (train, test) = (self.load_split(&train)?, self.load_split(&test)?);
-        Dataset::new(Parts { name: self.name.to_string(), train, test, classes })
+        Dataset::new(Parts { name: self.name.to_string(), train, test, classes, skipped: vec![] })
     }
 
     fn expected(&self) -> String {

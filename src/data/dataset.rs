@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::source::DataSource;
 use super::split::Split;
 use super::{cifar, digits, folder, idx, tensors};
@@ -16,6 +18,32 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// Channels, height and width of every image.
     pub image: [usize; 3],
+    /// Files that were left out, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// How a data set is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadOptions {
+    /// Draws the test split of those that have none of their own.
+    pub seed: u64,
+    /// The size that pictures of a folder are given; their own if left open, which must then be the same for all.
+    pub size: Option<ImageSize>,
+    /// Whether files that cannot be read are left out.
+    pub skip_bad: bool,
+    /// A file that keeps decoded pictures of a folder.
+    pub cache: Option<PathBuf>,
+}
+
+/// The size that pictures are given: `Resize(shorter)` and `CenterCrop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSize {
+    /// What the shorter side is resized to.
+    pub shorter: usize,
+    /// Side of the square that training takes; augmentation may crop from it.
+    pub train: usize,
+    /// Side of the square that the network takes.
+    pub image: usize,
 }
 
 /// What a format's reader found.
@@ -24,6 +52,7 @@ pub(super) struct Parts {
     pub(super) train: Split,
     pub(super) test: Split,
     pub(super) classes: Vec<String>,
+    pub(super) skipped: Vec<String>,
 }
 
 impl Dataset {
@@ -32,27 +61,42 @@ impl Dataset {
     /// `progress(done, total)` counts image files. It is called for folders only, on the calling thread, and runs to
     /// `total` twice when the images are decoded at once: first for sizes, then for pixels.
     pub fn load(source: &DataSource, seed: u64, progress: &dyn Fn(usize, usize)) -> Result<Dataset> {
+        Dataset::load_with(source, &LoadOptions { seed, ..LoadOptions::default() }, progress)
+    }
+
+    /// [`Dataset::load`] with options.
+    pub fn load_with(
+        source: &DataSource,
+        options: &LoadOptions,
+        progress: &dyn Fn(usize, usize),
+    ) -> Result<Dataset> {
+        let seed = options.seed;
+        let of_folders = options.size.is_some() || options.skip_bad || options.cache.is_some();
+        if of_folders && !matches!(source, DataSource::Folder(_)) {
+            return Err(Error::Recipe(format!(
+                "--image-size, --skip-bad and --cache are for pictures in folders (folder:DIR), not for {source}"
+            )));
+        }
         match source {
             DataSource::Digits => digits::load(seed),
             DataSource::Mnist(dir) => idx::load_mnist(dir),
             DataSource::FashionMnist(dir) => idx::load_fashion_mnist(dir),
             DataSource::Cifar10(dir) => cifar::load_cifar10(dir),
             DataSource::Cifar100(dir) => cifar::load_cifar100(dir),
-            DataSource::Folder(dir) => folder::load(dir, seed, progress),
+            DataSource::Folder(dir) => folder::load(dir, options, progress),
             DataSource::Tensors(path) => tensors::load(path),
         }
     }
 
     /// Puts the parts together; the formats have checked their labels and sizes with messages of their own.
     pub(super) fn new(parts: Parts) -> Result<Dataset> {
-        let Parts { name, train, test, classes } = parts;
+        let Parts { name, train, test, classes, skipped } = parts;
         for (split, part) in [(&train, "training"), (&test, "test")] {
             if split.is_empty() {
                 return Err(Error::Data(format!("data set {name}: there are no {part} samples")));
             }
         }
-        let image = train.image();
-        assert_eq!(image, test.image(), "a format gave training and test images of different sizes");
-        Ok(Dataset { name, train, test, classes, image })
+        let image = test.image();
+        Ok(Dataset { name, train, test, classes, image, skipped })
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn load(seed: u64) -> Result<Dataset> {
         train: all.subset(&train)?,
         test: all.subset(&test)?,
         classes,
+        skipped: vec![],
     })
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::dataset::{Dataset, Parts};
+use super::dataset::{Dataset, ImageSize, LoadOptions, Parts};
+use super::decoded::{self, Contents, StoredImages};
 use super::file::{bad, require_folder};
 use super::image_file::{self, Header};
 use super::split::{BYTE_SCALE, Images, Split, stratify};
@@ -25,34 +26,182 @@ const FILES_PER_REPORT: usize = 512;
 
 type Progress<'a> = &'a dyn Fn(usize, usize);
 
-pub(super) fn load(dir: &Path, seed: u64, progress: Progress) -> Result<Dataset> {
-    load_within(DECODE_UP_FRONT, dir, seed, progress)
+pub(super) fn load(dir: &Path, options: &LoadOptions, progress: Progress) -> Result<Dataset> {
+    load_within(DECODE_UP_FRONT, dir, options, progress)
 }
 
-fn load_within(decode_up_front: u64, dir: &Path, seed: u64, progress: Progress) -> Result<Dataset> {
+fn load_within(most: u64, dir: &Path, options: &LoadOptions, progress: Progress) -> Result<Dataset> {
     require_folder(dir, EXPECTED)?;
-    let Listing { classes, train, test } = list(dir, seed)?;
-    let files: Vec<&PathBuf> = train.files.iter().chain(&test.files).collect();
-    let image = survey(&files, progress)?;
-    let total = files.len();
-    let decoded = image.iter().fold(total as u64, |bytes, &dim| bytes.saturating_mul(dim as u64));
-    let in_memory = decoded <= decode_up_front;
-    let mut done = 0;
-    let mut split = |samples: Samples| {
-        let images = if in_memory {
-            let data = decode_all(&samples.files, image, |more| {
-                done += more;
-                progress(done, total);
-            })?;
-            Images::U8 { data: Arc::new(data), scale: BYTE_SCALE }
-        } else {
-            Images::Files(samples.files)
-        };
-        Split::new(images, samples.labels, image)
-    };
+    let Listing { classes, train, test } = list(dir, options.seed)?;
     let name = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Dataset::new(Parts { name, train: split(train)?, test: split(test)?, classes })
+    let reader = Reader { most, options, progress };
+    let (train, test, skipped) = match &options.cache {
+        Some(cache) => reader.cached(cache, &classes, [train, test])?,
+        None => reader.decoded([train, test])?,
+    };
+    for (label, class) in classes.iter().enumerate() {
+        if !train.labels().contains(&(label as i32)) {
+            return Err(bad(dir, format!("none of the training images of class {class:?} can be read")));
+        }
+    }
+    Dataset::new(Parts { name, train, test, classes, skipped })
+}
+
+/// Reads the files of a listing.
+struct Reader<'a> {
+    /// Decoded bytes up to which a data set is kept in memory.
+    most: u64,
+    options: &'a LoadOptions,
+    progress: Progress<'a>,
+}
+
+impl Reader<'_> {
+    /// Training and test split, in memory or as files, and what was left out.
+    fn decoded(&self, parts: [Samples; 2]) -> Result<(Split, Split, Vec<String>)> {
+        let ([train, test], images, skipped) = self.survey(parts)?;
+        let total = train.files.len() + test.files.len();
+        let bytes = |samples: &Samples, image: [usize; 3]| {
+            image.iter().fold(samples.files.len() as u64, |bytes, &dim| bytes.saturating_mul(dim as u64))
+        };
+        let in_memory = bytes(&train, images[0]).saturating_add(bytes(&test, images[1])) <= self.most;
+        let mut done = 0;
+        let mut split = |samples: Samples, image| {
+            let pixels = if in_memory {
+                let mut data = Vec::with_capacity(bytes(&samples, image) as usize);
+                self.decode_all(&samples.files, image, |bytes, more| {
+                    data.extend_from_slice(bytes);
+                    done += more;
+                    (self.progress)(done, total);
+                    Ok(())
+                })?;
+                Images::U8 { data: Arc::new(data), scale: BYTE_SCALE }
+            } else {
+                Images::Files(samples.files)
+            };
+            Ok(Split::new(pixels, samples.labels, image)?.resizing(self.shorter()))
+        };
+        Ok((split(train, images[0])?, split(test, images[1])?, skipped))
+    }
+
+    /// The same by way of a file of decoded images, which is made if it is not there or of something else.
+    fn cached(
+        &self,
+        cache: &Path,
+        classes: &[String],
+        parts: [Samples; 2],
+    ) -> Result<(Split, Split, Vec<String>)> {
+        let LoadOptions { seed, size, skip_bad, .. } = self.options;
+        let paths: Vec<&PathBuf> = parts.iter().flat_map(|samples| &samples.files).collect();
+        let how = format!("{size:?}, skip-bad {skip_bad}, seed {seed}, classes {classes:?}");
+        let key = decoded::key(&how, &paths)?;
+        if let Some((contents, images)) = decoded::open(cache, &key)? {
+            return self.of_cache(contents, images);
+        }
+        let ([train, test], images, skipped) = self.survey(parts)?;
+        let contents = Contents { key: key.clone(), images, labels: [train.labels, test.labels], skipped };
+        let (total, mut done) = (train.files.len() + test.files.len(), 0);
+        decoded::write(cache, &contents, |put| {
+            for (files, image) in [(&train.files, images[0]), (&test.files, images[1])] {
+                self.decode_all(files, image, |bytes, more| {
+                    done += more;
+                    (self.progress)(done, total);
+                    put(bytes).map_err(Error::io("write", cache))
+                })?;
+            }
+            Ok(())
+        })?;
+        match decoded::open(cache, &key)? {
+            Some((contents, images)) => self.of_cache(contents, images),
+            None => Err(bad(cache, "was changed while it was written; run the command again")),
+        }
+    }
+
+    fn of_cache(
+        &self,
+        contents: Contents,
+        [train, test]: [StoredImages; 2],
+    ) -> Result<(Split, Split, Vec<String>)> {
+        let bytes = contents.bytes();
+        let in_memory = bytes[0].saturating_add(bytes[1]) <= self.most;
+        let split = |stored: StoredImages, bytes, labels, image| {
+            let images = match in_memory {
+                true => Images::U8 { data: Arc::new(stored.read_all(bytes)?), scale: BYTE_SCALE },
+                false => Images::Stored(stored),
+            };
+            Split::new(images, labels, image)
+        };
+        let Contents { images, labels: [of_train, of_test], skipped, .. } = contents;
+        let train = split(train, bytes[0], of_train, images[0])?;
+        Ok((train, split(test, bytes[1], of_test, images[1])?, skipped))
+    }
+
+    fn shorter(&self) -> Option<usize> {
+        self.options.size.map(|size| size.shorter)
+    }
+
+    /// The files that can be read, the sizes of training and test images, and what was left out. All images must have one
+    /// size, unless they are given one; they have 1 channel where all are grey, else 3.
+    fn survey(&self, parts: [Samples; 2]) -> Result<([Samples; 2], [[usize; 3]; 2], Vec<String>)> {
+        let total = parts[0].files.len() + parts[1].files.len();
+        let mut first: Option<(Header, PathBuf)> = None;
+        let skip_bad = self.options.skip_bad;
+        let (mut grey, mut done, mut skipped) = (true, 0, vec![]);
+        let mut kept = [Samples::default(), Samples::default()];
+        for (part, kept) in parts.into_iter().zip(&mut kept) {
+            for range in (0..part.files.len()).step_by(FILES_PER_REPORT) {
+                let paths = &part.files[range..(range + FILES_PER_REPORT).min(part.files.len())];
+                let headers: Vec<Result<Header>> =
+                    paths.par_iter().map(|path| header(path, skip_bad)).collect();
+                for (at, header) in headers.into_iter().enumerate() {
+                    let header = match header {
+                        Err(Error::Data(reason)) if skip_bad => {
+                            skipped.push(reason);
+                            continue;
+                        }
+                        header => header?,
+                    };
+                    let (expected, path) = first.get_or_insert_with(|| (header, paths[at].clone()));
+                    if self.options.size.is_none() {
+                        header.check_size(&paths[at], expected, path)?;
+                    }
+                    grey &= header.grey;
+                    kept.files.push(paths[at].clone());
+                    kept.labels.push(part.labels[range + at]);
+                }
+                done += paths.len();
+                (self.progress)(done, total);
+            }
+        }
+        let (Header { width, height, .. }, _) = first.ok_or_else(|| match skipped.first() {
+            Some(reason) => Error::Data(format!("none of {total} images can be read; {reason}")),
+            None => Error::Data("there are no images".to_string()),
+        })?;
+        let channels = if grey { 1 } else { 3 };
+        let images = match self.options.size {
+            Some(ImageSize { train, image, .. }) => [train, image].map(|side| [channels, side, side]),
+            None => [[channels, height, width]; 2],
+        };
+        Ok((kept, images, skipped))
+    }
+
+    /// Hands over the bytes of all files in order, some at a time, with how many files they are.
+    fn decode_all(
+        &self,
+        files: &[PathBuf],
+        image: [usize; 3],
+        mut put: impl FnMut(&[u8], usize) -> Result<()>,
+    ) -> Result<()> {
+        let shorter = self.shorter();
+        for paths in files.chunks(FILES_PER_REPORT) {
+            let decoded: Vec<Result<Vec<u8>>> =
+                paths.par_iter().map(|path| image_file::decode(path, image, shorter)).collect();
+            for bytes in decoded {
+                put(&bytes?, 1)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Files with their labels.
@@ -178,86 +327,31 @@ fn visible(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(entries)
 }
 
-/// The one size that all images have, and 1 channel where all are grey, else 3.
-fn survey(files: &[&PathBuf], progress: Progress) -> Result<[usize; 3]> {
-    let mut first: Option<Header> = None;
-    let mut grey = true;
-    for (part, paths) in files.chunks(FILES_PER_REPORT).enumerate() {
-        let headers: Vec<Result<Header>> = paths.par_iter().map(|path| image_file::header(path)).collect();
-        for (path, header) in paths.iter().zip(headers) {
-            let header = header?;
-            let expected = first.get_or_insert(header);
-            if (header.width, header.height) != (expected.width, expected.height) {
-                return Err(bad(
-                    path,
-                    format!(
-                        "is {}x{} pixels but {} is {}x{}; resize all images of the data set to one size",
-                        header.width,
-                        header.height,
-                        files[0].display(),
-                        expected.width,
-                        expected.height
-                    ),
-                ));
-            }
-            grey &= header.grey;
-        }
-        progress(part * FILES_PER_REPORT + paths.len(), files.len());
+/// What a file says of itself; where bad ones are left out, it is decoded, to find them all before training begins.
+fn header(path: &Path, skip_bad: bool) -> Result<Header> {
+    let header = image_file::header(path)?;
+    if skip_bad {
+        image_file::check(path)?;
     }
-    let Header { width, height, .. } = first.ok_or_else(|| Error::Data("there are no images".to_string()))?;
-    Ok([if grey { 1 } else { 3 }, height, width])
+    Ok(header)
 }
 
-/// The bytes of all files one after the other; `report` hears how many more are done.
-fn decode_all(files: &[PathBuf], image: [usize; 3], mut report: impl FnMut(usize)) -> Result<Vec<u8>> {
-    let size: usize = image.iter().product();
-    let mut data = Vec::with_capacity(size * files.len());
-    for paths in files.chunks(FILES_PER_REPORT) {
-        let decoded: Vec<Result<Vec<u8>>> =
-            paths.par_iter().map(|path| image_file::decode(path, image)).collect();
-        for bytes in decoded {
-            data.extend_from_slice(&bytes?);
+impl Header {
+    fn check_size(&self, path: &Path, expected: &Header, first: &Path) -> Result<()> {
+        if (self.width, self.height) == (expected.width, expected.height) {
+            return Ok(());
         }
-        report(paths.len());
+        let message = format!(
+            "is {}x{} pixels but {} is {}x{}; give all one size with --image-size",
+            self.width,
+            self.height,
+            first.display(),
+            expected.width,
+            expected.height
+        );
+        Err(bad(path, message))
     }
-    Ok(data)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::super::Normalization;
-    use super::*;
-
-    #[test]
-    fn large_sets_are_decoded_lazily_to_the_same_batches() {
-        let dir = tempfile::tempdir().unwrap();
-        for (class, name) in ["cat", "dog"].iter().enumerate() {
-            fs::create_dir(dir.path().join(name)).unwrap();
-            for number in 0..10u8 {
-                let pixel =
-                    |x, y| image::Rgb([x as u8 * 20, y as u8 * 30 + number, class as u8 * 100 + number]);
-                let image = image::RgbImage::from_fn(5, 4, pixel);
-                image.save(dir.path().join(name).join(format!("{number}.png"))).unwrap();
-            }
-        }
-        let calls = Cell::new(0);
-        let progress = |_, total| {
-            assert_eq!(total, 20);
-            calls.set(calls.get() + 1);
-        };
-        let eager = load_within(20 * 60, dir.path(), 3, &progress).unwrap();
-        let lazy = load_within(20 * 60 - 1, dir.path(), 3, &progress).unwrap();
-        assert_eq!(calls.get(), 4);
-        assert!(matches!(eager.train.images(), Images::U8 { .. }));
-        assert!(matches!(lazy.train.images(), Images::Files(_)));
-        assert_eq!(eager.image, [3, 4, 5]);
-        let normalization = Normalization::of(&eager.train).unwrap();
-        assert_eq!(normalization, Normalization::of(&lazy.train).unwrap());
-        let samples: Vec<u32> = (0..16).rev().collect();
-        let pixels = |set: &Dataset| set.train.pixels(&samples, normalization.as_ref()).unwrap();
-        assert_eq!(pixels(&eager), pixels(&lazy));
-        assert_eq!(eager.train.labels(), lazy.train.labels());
-    }
-}
+mod tests;

@@ -54,7 +54,7 @@ fn load(dir: &Path, name: &str, classes: Vec<String>, origin: &str) -> Result<Da
         let [[_, h, w], [_, test_h, test_w]] = [image, test_image];
         return Err(bad(dir, format!("training images are {w}x{h} but test images are {test_w}x{test_h}")));
     }
-    Dataset::new(Parts { name: name.to_string(), train, test, classes })
+    Dataset::new(Parts { name: name.to_string(), train, test, classes, skipped: vec![] })
 }
 
 fn load_split(dir: &Path, part: &str, expected: &str) -> Result<(Split, [usize; 3])> {

@@ -7,6 +7,7 @@ use image::imageops::FilterType;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
 
 use super::file::{bad, open};
+use super::resize::resized_middle;
 use super::split::BYTE_SCALE;
 use crate::error::{Error, Result};
 
@@ -19,6 +20,20 @@ pub struct ReadImage {
     pub pixels: Vec<f32>,
     /// Height and width in the file, where they differ from the wanted ones.
     pub resized_from: Option<[usize; 2]>,
+}
+
+/// [`read_image`] for a network whose training pictures were resized to a `shorter` side and cropped.
+pub fn read_resized_image(path: impl AsRef<Path>, image: [usize; 3], shorter: usize) -> Result<ReadImage> {
+    let path = path.as_ref();
+    if shorter < image[1].max(image[2]) || image.contains(&0) {
+        return Err(bad(
+            path,
+            format!("cannot be resized to {shorter} and cropped to {}x{}", image[2], image[1]),
+        ));
+    }
+    let bytes = decode(path, image, Some(shorter))?;
+    let pixels = bytes.into_iter().map(|byte| f32::from(byte) * BYTE_SCALE).collect();
+    Ok(ReadImage { pixels, resized_from: None })
 }
 
 /// Reads an image file as a network of `image` channels, height and width takes it: in grey or in colour, without its
@@ -41,15 +56,24 @@ pub fn read_image(path: impl AsRef<Path>, image: [usize; 3]) -> Result<ReadImage
     Ok(ReadImage { pixels, resized_from })
 }
 
-/// The bytes of an image file that has exactly the size of `image`.
-pub(super) fn decode(path: &Path, image: [usize; 3]) -> Result<Vec<u8>> {
+/// The bytes of an image file that has exactly the size of `image`, or of the middle of one whose shorter side is resized.
+pub(super) fn decode(path: &Path, image: [usize; 3], shorter: Option<usize>) -> Result<Vec<u8>> {
     let whole = load(path)?;
+    if let Some(shorter) = shorter {
+        let whole = with_channels(path, whole, image[0])?;
+        return Ok(resized_middle(whole, shorter, [image[1], image[2]]).into_bytes());
+    }
     let size = [whole.height() as usize, whole.width() as usize];
     if size != [image[1], image[2]] {
         let message = format!("is {}x{} pixels, expected {}x{}", size[1], size[0], image[2], image[1]);
         return Err(bad(path, message));
     }
     Ok(with_channels(path, whole, image[0])?.into_bytes())
+}
+
+/// Fails unless the whole file can be decoded.
+pub(super) fn check(path: &Path) -> Result<()> {
+    load(path).map(drop)
 }
 
 /// What an image file says of itself before its pixels.
@@ -89,6 +113,10 @@ fn with_channels(path: &Path, image: DynamicImage, channels: usize) -> Result<Dy
 
 fn undecodable(path: &Path, error: ImageError) -> Error {
     match error {
+        ImageError::Limits(error) => bad(
+            path,
+            format!("is larger than the limit of 512 MiB when it is decoded ({error}); shrink or delete it"),
+        ),
         ImageError::Unsupported(_) => bad(path, format!("is not a known kind of image; expected {EXPECTED}")),
         error => bad(path, format!("cannot be decoded ({error}); replace or delete it")),
     }

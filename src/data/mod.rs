@@ -11,6 +11,7 @@
 
 mod cifar;
 mod dataset;
+mod decoded;
 mod digits;
 mod file;
 mod folder;
@@ -19,13 +20,15 @@ mod image_file;
 mod loader;
 mod normalization;
 mod order;
+mod resize;
 mod source;
 mod split;
 mod tensors;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, ImageSize, LoadOptions};
+pub use decoded::StoredImages;
 pub use digits::DIGITS_CREDIT;
-pub use image_file::{ReadImage, read_image};
+pub use image_file::{ReadImage, read_image, read_resized_image};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use normalization::Normalization;
 pub use order::{End, Order, Position, clamp_batch_size, epoch_order};

@@ -22,10 +22,21 @@ impl Normalization {
         let (sums, scale) = match split.images() {
             Images::F32(_) => return Ok(None),
             Images::U8 { data, scale } => (Sums::of(data, channels), *scale),
+            Images::Stored(stored) => {
+                let mut image = vec![0; split.sample_len()];
+                let mut sums = Sums::zero(channels);
+                for sample in 0..split.len() as u32 {
+                    stored.read(sample, &mut image)?;
+                    sums = sums.plus(&Sums::of(&image, channels));
+                }
+                (sums, BYTE_SCALE)
+            }
             Images::Files(paths) => {
                 let sums = paths
                     .par_iter()
-                    .map(|path| Ok(Sums::of(&image_file::decode(path, split.image())?, channels)))
+                    .map(|path| {
+                        Ok(Sums::of(&image_file::decode(path, split.image(), split.shorter())?, channels))
+                    })
                     .try_reduce(|| Sums::zero(channels), |a, b| Ok(a.plus(&b)))?;
                 (sums, BYTE_SCALE)
             }

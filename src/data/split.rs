@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
+use super::decoded::StoredImages;
 use super::image_file;
 use super::normalization::Normalization;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub enum Images {
     F32(Arc<Vec<f32>>),
     /// Image files that are decoded when a batch needs them; scaled by 1/255.
     Files(Vec<PathBuf>),
+    /// Decoded images in a file, read when a batch needs them; scaled by 1/255.
+    Stored(StoredImages),
 }
 
 /// Pixels of a batch as they are stored.
@@ -49,6 +52,7 @@ struct Contents {
     images: Images,
     labels: Arc<Vec<i32>>,
     image: [usize; 3],
+    shorter: Option<usize>,
 }
 
 impl Split {
@@ -64,6 +68,7 @@ impl Split {
             Images::U8 { data, .. } => (data.len(), size),
             Images::F32(data) => (data.len(), size),
             Images::Files(paths) => (paths.len(), 1),
+            Images::Stored(_) => (labels.len(), 1),
         };
         if labels.len().checked_mul(each) != Some(held) {
             let count = held as f64 / each as f64;
@@ -76,7 +81,20 @@ impl Split {
         if u32::try_from(labels.len()).is_err() {
             return Err(Error::Data(format!("{} samples are more than {}", labels.len(), u32::MAX)));
         }
-        Ok(Split { contents: Arc::new(Contents { images, labels: Arc::new(labels), image }) })
+        Ok(Split { contents: Arc::new(Contents { images, labels: Arc::new(labels), image, shorter: None }) })
+    }
+
+    /// The same with files whose shorter side is resized to so many pixels before the middle is taken; without, they
+    /// must have the size of the samples.
+    pub(super) fn resizing(self, shorter: Option<usize>) -> Split {
+        let Contents { images, labels, image, .. } = &*self.contents;
+        let (images, labels, image) = (images.clone(), labels.clone(), *image);
+        Split { contents: Arc::new(Contents { images, labels, image, shorter }) }
+    }
+
+    /// What the shorter side of files is resized to.
+    pub(super) fn shorter(&self) -> Option<usize> {
+        self.contents.shorter
     }
 
     /// Number of samples.
@@ -124,11 +142,17 @@ impl Split {
                 Images::U8 { data: Arc::new(gather(data, samples, size)), scale: *scale }
             }
             Images::F32(data) => Images::F32(Arc::new(gather(data, samples, size))),
+            Images::Stored(_) => {
+                let mut pixels = Pixels::Bytes(vec![]);
+                self.fetch(samples, samples.len(), &AtomicBool::new(false), &mut pixels)?;
+                let Pixels::Bytes(data) = pixels else { unreachable!("stored images are bytes") };
+                Images::U8 { data: Arc::new(data), scale: BYTE_SCALE }
+            }
             Images::Files(paths) => {
                 Images::Files(samples.iter().map(|&sample| paths[sample as usize].clone()).collect())
             }
         };
-        Split::new(images, labels, self.image())
+        Ok(Split::new(images, labels, self.image())?.resizing(self.shorter()))
     }
 
     /// What each byte of each channel becomes, `[C, 256]`: scaled, then normalised. There is no such table for `f32`
@@ -136,7 +160,7 @@ impl Split {
     pub fn byte_table(&self, normalization: Option<&Normalization>) -> Result<Option<Vec<f32>>> {
         let scale = match self.images() {
             Images::U8 { scale, .. } => *scale,
-            Images::Files(_) => BYTE_SCALE,
+            Images::Files(_) | Images::Stored(_) => BYTE_SCALE,
             Images::F32(_) => return Ok(None),
         };
         let channels = self.image()[0];
@@ -169,7 +193,7 @@ impl Split {
     pub(super) fn empty_pixels(&self) -> Pixels {
         match self.images() {
             Images::F32(_) => Pixels::Real(vec![]),
-            Images::U8 { .. } | Images::Files(_) => Pixels::Bytes(vec![]),
+            Images::U8 { .. } | Images::Files(_) | Images::Stored(_) => Pixels::Bytes(vec![]),
         }
     }
 
@@ -194,10 +218,21 @@ impl Split {
                 out[samples.len() * size..].fill(0);
                 out.par_chunks_exact_mut(size).zip(samples).try_for_each(|(out, &sample)| {
                     if !stop.load(Ordering::Relaxed) {
-                        out.copy_from_slice(&image_file::decode(&paths[sample as usize], self.image())?);
+                        out.copy_from_slice(&image_file::decode(
+                            &paths[sample as usize],
+                            self.image(),
+                            self.shorter(),
+                        )?);
                     }
                     Ok::<(), Error>(())
                 })?;
+            }
+            (Images::Stored(stored), Pixels::Bytes(out)) => {
+                let out = resized(out, len, size)?;
+                out[samples.len() * size..].fill(0);
+                for (out, &sample) in out.chunks_exact_mut(size).zip(samples) {
+                    stored.read(sample, out)?;
+                }
             }
             (_, out) => {
                 *out = self.empty_pixels();

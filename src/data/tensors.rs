@@ -47,7 +47,7 @@ pub(super) fn load(path: &Path) -> Result<Dataset> {
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let classes = (0..classes).map(|class| class.to_string()).collect();
-    Dataset::new(Parts { name, train, test, classes })
+    Dataset::new(Parts { name, train, test, classes, skipped: vec![] })
 }
 
 /// Refuses offsets beyond the file before the crate adds to them: with overflow checks on, an end near `usize::MAX`

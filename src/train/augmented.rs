@@ -88,6 +88,13 @@ impl TrainFeed {
                 "[augment] changes images of bytes; this data set's are f32: save them as U8".to_string(),
             );
         }
+        let scale = if let Images::U8 { scale, .. } = split.images() { *scale } else { 1.0 / 255.0 };
+        if augmentation.changes_colours() && scale != 1.0 / 255.0 {
+            return fail(format!(
+                "[augment] changes colours of bytes from 0 to 255; this data set's end at {}",
+                (1.0 / scale).round()
+            ));
+        }
         if height.max(width) > MOST_PIXELS {
             return fail(format!(
                 "[augment] takes images of up to {MOST_PIXELS} pixels to a side; these are {width}x{height}"

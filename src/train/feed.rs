@@ -59,7 +59,7 @@ impl Feed {
             let stored = if matches!(split.images(), Images::F32(_)) { DType::F32 } else { DType::U8 };
             let bytes = (split.len() as u64).saturating_mul((split.sample_len() * stored.size()) as u64);
             let fits = match (split.images(), device) {
-                (Images::Files(_), _) => false,
+                (Images::Files(_) | Images::Stored(_), _) => false,
                 (_, Device::Cpu) => true,
                 (_, Device::Gpu(_)) => bytes <= left.min(device.max_page_bytes()),
             };
@@ -125,7 +125,7 @@ impl Feed {
         let images = match split.images() {
             Images::U8 { data, .. } => Resident::Bytes(data.clone()),
             Images::F32(data) => Resident::Real(data.clone()),
-            Images::Files(_) => return Ok(()),
+            Images::Files(_) | Images::Stored(_) => return Ok(()),
         };
         session.write_resident(&format!("{name}.images"), &images).await?;
         session.write_resident(&format!("{name}.labels"), &Resident::Int(split.shared_labels())).await

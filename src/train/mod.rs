@@ -8,7 +8,6 @@ pub mod control;
 mod device;
 mod evaluation;
 mod feed;
-pub mod files;
 mod input_benchmark;
 pub mod metrics;
 mod micro_batches;
@@ -21,6 +20,7 @@ mod trainer;
 pub mod tune;
 pub mod weights;
 
+pub use crate::files;
 pub use augmented::{Drawn, Fed, TrainFeed};
 pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};
 pub use cache::CacheFolder;

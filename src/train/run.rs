@@ -31,6 +31,9 @@ pub struct RunModel {
     pub classes: Vec<String>,
     /// How pixels (0..1) are normalised.
     pub normalization: Option<Normalization>,
+    /// What the shorter side of pictures is resized to before the middle is taken; without, they are resized as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
     /// The model as a model file.
     pub model: String,
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub control: Control,
     /// Whether the data set may be kept on the device.
     pub placement: Placement,
+    /// What the shorter side of pictures was resized to; kept with the model.
+    pub resize: Option<usize>,
     /// What is done to training samples.
     pub augmentation: Augmentation,
     /// How they are mixed.
@@ -75,6 +77,7 @@ impl Settings {
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
             control: recipe.control,
             placement: Placement::Auto,
+            resize: recipe.size.map(|size| size.shorter),
             augmentation: recipe.augmentation,
             mixing: recipe.mixing,
         }

@@ -141,6 +141,7 @@ impl<'d> Trainer<'d> {
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),
+            resize: settings.resize,
             normalization,
             model: model.to_toml().unwrap_or_default().to_string(),
         };

@@ -8,6 +8,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     // Names of a struct's fields as serde sees them, for messages of recipes and model files.
     ("fields", &["error"]),
+    // Files that are replaced whole or not at all.
+    ("files", &["error"]),
     ("tensor", &["error"]),
     // What is done to samples: settings, parameters, whole-number kernels. The operator, the loader and recipes share it.
     ("augment", &["error", "tensor"]),
@@ -18,21 +20,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["error", "tensor", "graph"]),
     ("cpu", &["error", "tensor", "graph", "plan"]),
     ("gpu", &["error", "tensor", "graph", "plan"]),
-    ("data", &["error", "tensor", "augment"]),
+    ("data", &["error", "files", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
         &[
-            "error", "fields", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu",
-            "data", "models",
+            "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
+            "cpu", "gpu", "data", "models",
         ],
     ),
     (
         "cli",
         &[
-            "error", "fields", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu",
-            "data", "models", "selftest", "train",
+            "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
+            "cpu", "gpu", "data", "models", "selftest", "train",
         ],
     ),
 ];

@@ -1,8 +1,10 @@
 //! Training on augmented and mixed samples: the same on every device and by every way, and when a run is resumed.
 
 use pollster::block_on;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use wgrad::augment::{Augmentation, Crop, Mixing};
+use wgrad::data::{Images, Normalization, Split};
 use wgrad::error::Error;
 use wgrad::models::ModelSpec;
 use wgrad::train::program::Task;
@@ -51,6 +53,14 @@ layers = [
 
 fn setup(text: &str) -> Setup {
     let mut setup = Setup::of_flags(text);
+    // The digits have 17 levels; colours are changed on bytes of 256.
+    let [train, test] = [&setup.data.train, &setup.data.test].map(|split| {
+        let Images::U8 { data, .. } = split.images() else { panic!("the digits are bytes") };
+        let data = Arc::new(data.iter().map(|byte| byte * 15).collect());
+        Split::new(Images::U8 { data, scale: 1.0 / 255.0 }, split.labels().to_vec(), split.image()).unwrap()
+    });
+    (setup.data.train, setup.data.test) = (train, test);
+    setup.normalization = Normalization::of(&setup.data.train).unwrap();
     setup.model = ModelSpec::parse("small", MODEL).unwrap().bind([1, 8, 8], 10).unwrap();
     setup
 }

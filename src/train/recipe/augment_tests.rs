@@ -92,6 +92,21 @@ fn unknown_names_are_matched_with_known_ones() {
 }
 
 #[test]
+fn pictures_are_resized_and_cropped_to_one_size() {
+    let size =
+        |text: &str| parse(text).resolve().unwrap().size.map(|size| (size.shorter, size.train, size.image));
+    assert_eq!(size(""), None);
+    assert_eq!(size("image_size = 224"), Some((256, 224, 224)));
+    assert_eq!(size("image_size = 64\nresize_size = 64"), Some((64, 64, 64)));
+    // Random resized crops are taken from the whole square.
+    assert_eq!(size("image_size = 224\n[augment]\nresized_crop_scale = [0.08, 1.0]"), Some((256, 256, 224)));
+    let error = |text: &str| parse(text).resolve().unwrap_err().to_string();
+    assert!(error("image_size = 64\nresize_size = 63").contains("the crop must be at most as large as"));
+    assert!(error("resize_size = 63").contains("goes with --image-size"));
+    assert!(error("image_size = 0").contains("--image-size is 0; it must be at least 1"));
+}
+
+#[test]
 fn flags_come_before_the_file_setting_by_setting() {
     let file = table("crop_padding = 4\npadding_mode = \"reflect\"\nhorizontal_flip = 0.5");
     let over = |flags: AugmentSettings| {

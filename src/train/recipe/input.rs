@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::range::fail;
+use super::range::{count, fail};
 use super::theme::{not, theme};
-use crate::data::DataSource;
+use crate::augment::Crop;
+use crate::data::{DataSource, ImageSize};
 use crate::error::Result;
 
 theme! {
@@ -22,7 +23,21 @@ pub struct InputSettings {
     /// Start from the weights in this safetensors file, taken by name
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
-    /// Take the samples in file order, without augmentation
+    /// folder: the side of the network's pictures, which may then be of any size: the shorter side is resized, the middle
+    /// taken
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub image_size: Option<u32>,
+    /// folder: what the shorter side is resized to [default: --image-size / 0.875]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub resize_size: Option<u32>,
+    /// folder: leave out pictures that cannot be read
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub skip_bad: Option<bool>,
+    /// folder: keep decoded pictures in this file, and read them there the next time
+    #[arg(long, value_name = "FILE")]
+    pub cache: Option<PathBuf>,
+    /// Take the samples in file order
     #[arg(long = "no-shuffle", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL", value_parser = not)]
     pub shuffle: Option<bool>,
@@ -36,6 +51,29 @@ pub struct InputSettings {
 impl InputSettings {
     pub(super) fn data(&self) -> DataSource {
         self.data.clone().unwrap_or(DataSource::Digits)
+    }
+
+    /// The size that pictures are given. Random resized crops are taken from the whole resized square; all else trains on
+    /// the middle that is tested on.
+    pub(super) fn size(&self, crop: Crop) -> Result<Option<ImageSize>> {
+        let Some(image) = self.image_size else {
+            return match self.resize_size {
+                Some(_) => fail("--resize-size goes with --image-size, which is not given"),
+                None => Ok(None),
+            };
+        };
+        let image = count("--image-size", image)?;
+        let default = (f64::from(image) / 0.875).round() as u32;
+        let shorter = count("--resize-size", self.resize_size.unwrap_or(default))?;
+        if image > shorter || shorter > 16384 {
+            return fail(format!(
+                "--image-size is {image} and --resize-size {shorter}; the crop must be at most as large as what it is \
+                 taken from, and that at most 16384"
+            ));
+        }
+        let train = if matches!(crop, Crop::Resized { .. }) { shorter } else { image };
+        let [shorter, train, image] = [shorter, train, image].map(|side| side as usize);
+        Ok(Some(ImageSize { shorter, train, image }))
     }
 
     pub(super) fn model(&self) -> Result<String> {

@@ -40,6 +40,7 @@ pub use resolved::ResolvedRecipe;
 pub use run::{Precision, RunSettings};
 pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
 
+use crate::augment::Crop;
 use crate::error::Result;
 use theme::Theme;
 pub(super) use theme::names;
@@ -133,9 +134,15 @@ impl Recipe {
     /// Settles what is open by defaults (PyTorch's where it has some), and checks every value.
     pub fn resolve(self) -> Result<ResolvedRecipe> {
         self.check_fit()?;
+        let augmentation = self.augment.augmentation()?;
+        // What is trained on is then tested on as well.
+        let one_batch = self.control.overfit_one_batch == Some(true);
         let resolved = ResolvedRecipe {
             model: self.input.model()?,
             data: self.input.data(),
+            size: self.input.size(if one_batch { Crop::Centre } else { augmentation.crop })?,
+            skip_bad: self.input.skip_bad.unwrap_or(false),
+            cache: self.input.cache.clone(),
             length: self.length.length()?,
             batch_size: self.length.batch_size()?,
             micro_batch_size: self.length.micro_batch_size()?,
@@ -157,7 +164,7 @@ impl Recipe {
             cooperative: self.run.cooperative.unwrap_or(false),
             init: self.input.init,
             out: self.run.out,
-            augmentation: self.augment.augmentation()?,
+            augmentation,
             mixing: self.augment.mixing()?,
             augment: self.augment,
         };

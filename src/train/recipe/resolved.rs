@@ -6,7 +6,7 @@ use super::{
     OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
 };
 use crate::augment::{Augmentation, Mixing};
-use crate::data::DataSource;
+use crate::data::{DataSource, ImageSize, LoadOptions};
 use crate::error::Result;
 use crate::optim::{RunLength, Schedule};
 
@@ -15,6 +15,12 @@ use crate::optim::{RunLength, Schedule};
 pub struct ResolvedRecipe {
     /// The data set.
     pub data: DataSource,
+    /// The size that pictures of a folder are given.
+    pub size: Option<ImageSize>,
+    /// Whether files that cannot be read are left out.
+    pub skip_bad: bool,
+    /// A file that keeps decoded pictures.
+    pub cache: Option<PathBuf>,
     /// A built-in model's name or a TOML file.
     pub model: String,
     /// Weights to start from.
@@ -76,6 +82,12 @@ impl ResolvedRecipe {
         Ok(total)
     }
 
+    /// How the data set is read.
+    pub fn load_options(&self) -> LoadOptions {
+        let (seed, size, skip_bad, cache) = (self.seed, self.size, self.skip_bad, self.cache.clone());
+        LoadOptions { seed, size, skip_bad, cache }
+    }
+
     /// The same as a recipe in which nothing is left open but what does not apply.
     pub fn to_recipe(&self) -> Recipe {
         Recipe {
@@ -85,6 +97,10 @@ impl ResolvedRecipe {
                 init: self.init.clone(),
                 shuffle: Some(self.shuffle),
                 normalize: Some(self.normalize),
+                image_size: self.size.map(|size| size.image as u32),
+                resize_size: self.size.map(|size| size.shorter as u32),
+                skip_bad: Some(self.skip_bad),
+                cache: self.cache.clone(),
             },
             length: LengthSettings {
                 batch_size: Some(self.batch_size as u32),

@@ -335,7 +335,7 @@ fn steps_are_counted_over_the_run() {
 #[test]
 fn every_setting_reaches_some_resolved_recipe() {
     let recipes = [
-        "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
+        "image_size = 8\ncache = \"c\"\nout = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
