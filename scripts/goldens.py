@@ -1,6 +1,6 @@
 """Makes the PyTorch reference data ("goldens") under tests/goldens.
 
-    pip install torch numpy
+    pip install torch torchvision numpy
     python scripts/goldens.py                # everything
     python scripts/goldens.py operators ...  # only these parts
 
@@ -19,6 +19,7 @@ import golden_networks
 import golden_operators
 import golden_optimizers
 import golden_schedules
+import golden_zoo
 
 PARTS = {
     "operators": golden_operators.write,
@@ -26,6 +27,7 @@ PARTS = {
     "schedules": golden_schedules.write,
     "networks": golden_networks.write,
     "init": golden_init.write,
+    "zoo": golden_zoo.write,
 }
 
 

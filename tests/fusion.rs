@@ -150,12 +150,17 @@ fn networks_compute_the_same() {
     for name in models::built_in() {
         let image = match name {
             "seed-cnn" | "digits-cnn" | "small-cnn" => [1, 8, 8],
-            "resnet18-cifar" | "mobilenet_v2-cifar" => [3, 16, 16],
             "resnet50" => [3, 40, 40],
+            _ if name.ends_with("-cifar") => [3, 16, 16],
             _ => [3, 32, 32],
         };
         let spec = models::ModelSpec::load(name).expect("built in");
         let model = spec.bind(image, 5).or_else(|_| spec.bind([1, 28, 28], 5)).expect("takes these images");
+        // The larger ones are made of the same blocks.
+        let parameters = models::summary(&model.graph(Mode::Eval, 1).expect("builds").0).parameters;
+        if parameters > 12_000_000 && name != "resnet50" && std::env::var_os("WGRAD_FULL").is_none() {
+            continue;
+        }
         let task = Task {
             image: model.input(),
             classes: 5,

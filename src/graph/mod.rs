@@ -210,9 +210,13 @@ impl Graph {
         &self.desc(value).shape
     }
 
-    /// Runs `build` with `name` appended to the path that names nodes and parameters.
+    /// Runs `build` with `name` appended to the path that names nodes and parameters; an empty name leaves the path.
     pub fn scope<R>(&mut self, name: impl fmt::Display, build: impl FnOnce(&mut Graph) -> R) -> R {
-        self.scope.push(name.to_string());
+        let name = name.to_string();
+        if name.is_empty() {
+            return build(self);
+        }
+        self.scope.push(name);
         let result = build(self);
         self.scope.pop();
         result

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::parse::{Parser, describe};
+use super::blocks::Blocks;
+use super::entry::describe;
+use super::parse::{Parser, layer_names};
 use super::{Model, zoo};
 use crate::error::{Error, Result, nearest};
 
@@ -18,6 +20,7 @@ pub struct ModelSpec {
     name: String,
     text: String,
     layers: Value,
+    blocks: Blocks,
     own: Sizes,
     example: Sizes,
 }
@@ -90,7 +93,7 @@ impl ModelSpec {
 
     fn build(&self, input: [usize; 3], classes: Option<usize>) -> Result<Model> {
         let fail = |message| Error::Model(format!("\"{}\": {message}", self.name));
-        let mut parser = Parser::new(classes);
+        let mut parser = Parser::new(&self.blocks, classes);
         let layers = parser.layers(&self.layers, "layers").map_err(fail)?;
         let mut source = String::new();
         if self.own.input.is_none() {
@@ -124,7 +127,7 @@ fn read(path: &Path) -> Result<String> {
 
 fn parse(name: &str, text: &str) -> Result<ModelSpec, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| syntax_error(text, &error))?;
-    check_keys(&table, &["input", "classes", "example", "layers"], "a model file")?;
+    check_keys(&table, &["input", "classes", "example", "layers", "blocks"], "a model file")?;
     let own = sizes(&table, "")?;
     let example = match table.get("example") {
         None => Sizes::default(),
@@ -137,12 +140,14 @@ fn parse(name: &str, text: &str) -> Result<ModelSpec, String> {
         }
     };
     let layers = table.get("layers").ok_or("layers = [...] is missing")?.clone();
+    let blocks = table.get("blocks").map(|blocks| Blocks::parse(blocks, &layer_names()));
+    let blocks = blocks.transpose()?.unwrap_or_default();
     // How many classes there are matters only to `bind`.
-    let parsed = Parser::new(Some(1)).layers(&layers, "layers")?;
+    let parsed = Parser::new(&blocks, Some(1)).layers(&layers, "layers")?;
     if parsed.is_empty() {
         return Err("layers is empty".to_string());
     }
-    Ok(ModelSpec { name: name.to_string(), text: text.to_string(), layers, own, example })
+    Ok(ModelSpec { name: name.to_string(), text: text.to_string(), layers, blocks, own, example })
 }
 
 fn check_keys(table: &Table, known: &[&str], whose: &str) -> Result<(), String> {

@@ -169,6 +169,7 @@ operators! {
     gelu,
     global_avg_pool2d,
     group_norm,
+    hardsigmoid,
     hardswish,
     instance_norm,
     layer_norm,
