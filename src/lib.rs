@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod fetch;
 mod fields;
 pub mod fusion;
 pub mod gpu;

@@ -38,6 +38,21 @@ pub struct EvalArgs {
     pub batch_size: Option<u32>,
 }
 
+/// The arguments of `wgrad download`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad download fashion-mnist --to data/fashion-mnist")]
+pub struct DownloadArgs {
+    /// The data set: mnist, fashion-mnist, cifar10 or cifar100
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The folder for its files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(long)]
+    pub quiet: bool,
+}
+
 /// The arguments of `wgrad predict`.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:\n  wgrad predict runs/pets cat.jpg dog.png --top 2")]

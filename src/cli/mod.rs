@@ -8,10 +8,12 @@ mod bench_input;
 mod cooperative;
 mod device;
 mod devices;
+mod download;
 mod eval;
 mod inspect;
 mod model;
 mod predict;
+mod pretrained;
 mod report;
 mod resume;
 mod selftest;
@@ -27,7 +29,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
+    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
+    SelftestArgs, TuneArgs,
 };
 pub use train_args::TrainArgs;
 
@@ -60,6 +63,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
+    /// Download a data set from its home
+    Download(DownloadArgs),
     /// Show a model's layers, shapes, parameters, FLOPs and memory; needs no GPU
     Inspect(InspectArgs),
     /// Measure training steps of a model on random data
@@ -81,6 +86,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
         Command::Tune(args) => tune::run(&args),

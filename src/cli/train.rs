@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::TrainArgs;
 use super::device;
+use super::pretrained;
 use super::report::{self, Display, bar, say};
 use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
 use crate::error::{Error, Result};
@@ -22,6 +23,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
+    }
+    if let Some(source) = &prepared.recipe.pretrained {
+        pretrained::adopt(&mut trainer, source, &prepared)?;
     }
     let run = match &prepared.recipe.out {
         Some(path) => Run::create(path)?,
@@ -45,6 +49,8 @@ pub(super) struct Prepared {
     pub(super) data: Dataset,
     pub(super) model: Model,
     pub(super) normalization: Option<Normalization>,
+    /// The tensors that depend on the number of classes; looked for only if weights are pretrained.
+    pub(super) head: Vec<String>,
 }
 
 impl Prepared {
@@ -65,8 +71,9 @@ impl Prepared {
         }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
         let model = spec.bind(data.image, data.classes.len())?;
+        let head = if recipe.pretrained.is_some() { spec.head(data.image)? } else { vec![] };
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
-        Ok(Prepared { recipe, data, model, normalization })
+        Ok(Prepared { recipe, data, model, normalization, head })
     }
 
     /// What the model is trained for.

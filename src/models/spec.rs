@@ -10,6 +10,8 @@ use super::entry::describe;
 use super::parse::{Parser, layer_names};
 use super::{Model, zoo};
 use crate::error::{Error, Result, nearest};
+use crate::graph::{self, Mode};
+use crate::tensor::Shape;
 
 /// Longest model file that is read: a foreign file named by mistake is not.
 const MAX_BYTES: u64 = 1 << 20;
@@ -89,6 +91,21 @@ impl ModelSpec {
                 self.name
             ))),
         }
+    }
+
+    /// The names of the tensors whose shape depends on the number of classes, for images of channels, height and width
+    /// `input`: the head, which differs from data set to data set.
+    pub fn head(&self, input: [usize; 3]) -> Result<Vec<String>> {
+        let shapes = |classes| -> Result<Vec<(String, Shape)>> {
+            let (graph, _) = self.build(input, Some(classes))?.graph(Mode::Eval, 1)?;
+            let stored = graph.parameters().into_iter().chain(graph.statistics());
+            let named =
+                |value: graph::Value| (graph.nodes()[value.node].name.clone(), graph.shape(value).clone());
+            Ok(stored.map(named).collect())
+        };
+        // Two numbers that no group of channels is likely to mind.
+        let pairs = shapes(64)?.into_iter().zip(shapes(128)?);
+        Ok(pairs.filter(|(one, other)| one.1 != other.1).map(|((name, _), _)| name).collect())
     }
 
     fn build(&self, input: [usize; 3], classes: Option<usize>) -> Result<Model> {

@@ -32,7 +32,7 @@ struct Golden {
     hidden: Option<i64>,
     gain: f64,
     lr: f32,
-    /// By what part PyTorch's own results in f32 differ.
+    /// By what part PyTorch's results change with f32, or with the last bit of the weights.
     off: BTreeMap<String, f64>,
     loss: f64,
     grad_norm: f64,

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "plan"]),
     ("data", &["error", "tensor"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
+    ("fetch", &["error"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "fields", "tensor", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu", "data",
-            "models", "selftest", "train",
+            "models", "fetch", "selftest", "train",
         ],
     ),
 ];
@@ -127,7 +128,8 @@ fn what_describes_and_executes_has_no_threads_files_or_clocks() {
 
 #[test]
 fn crates_stay_in_their_place() {
-    let homes: [(&str, &[&str]); 5] = [
+    let homes: [(&str, &[&str]); 6] = [
+        ("ureq", &["src/fetch/"]),
         ("wgpu", &["src/gpu/"]),
         ("naga", &["src/gpu/"]),
         ("pulp", &["src/ops/shared/simd.rs"]),

@@ -24,6 +24,10 @@ pub struct InputSettings {
     /// Start from the weights in this safetensors file, taken by name
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+    /// Start from the weights of a network of other classes: a safetensors file, or hf:OWNER/NAME on the Hugging Face hub.
+    /// The last layer is new where the number of classes differs
+    #[arg(long, value_name = "FILE|hf:OWNER/NAME")]
+    pub pretrained: Option<String>,
     /// Take the samples in file order, without augmentation
     #[arg(long = "no-shuffle", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL", value_parser = not)]
@@ -36,6 +40,16 @@ pub struct InputSettings {
 }
 
 impl InputSettings {
+    pub(super) fn pretrained(&self) -> Result<Option<String>> {
+        if self.pretrained.is_some() && self.init.is_some() {
+            return fail("--init and --pretrained are both weights to start from; give one of them");
+        }
+        if self.pretrained.as_deref() == Some("") {
+            return fail("--pretrained is empty; give a file of weights or hf:OWNER/NAME");
+        }
+        Ok(self.pretrained.clone())
+    }
+
     pub(super) fn data(&self) -> DataSource {
         self.data.clone().unwrap_or(DataSource::Digits)
     }

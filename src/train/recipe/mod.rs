@@ -132,6 +132,7 @@ impl Recipe {
             quiet: self.run.quiet.unwrap_or(false),
             device: self.run.device.unwrap_or(DeviceChoice::Auto),
             cooperative: self.run.cooperative.unwrap_or(false),
+            pretrained: self.input.pretrained()?,
             init: self.input.init,
             out: self.run.out,
         };

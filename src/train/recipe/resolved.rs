@@ -18,6 +18,8 @@ pub struct ResolvedRecipe {
     pub model: String,
     /// Weights to start from.
     pub init: Option<PathBuf>,
+    /// Weights of a network of other classes: a file, or `hf:OWNER/NAME`.
+    pub pretrained: Option<String>,
     /// How long to train.
     pub length: Length,
     /// Samples in a step.
@@ -74,6 +76,7 @@ impl ResolvedRecipe {
                 data: Some(self.data.clone()),
                 model: Some(self.model.clone()),
                 init: self.init.clone(),
+                pretrained: self.pretrained.clone(),
                 shuffle: Some(self.shuffle),
                 normalize: Some(self.normalize),
             },
