@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+import golden_augment
 import golden_init
 import golden_networks
 import golden_operators
@@ -27,6 +28,7 @@ PARTS = {
     "schedules": golden_schedules.write,
     "networks": golden_networks.write,
     "init": golden_init.write,
+    "augment": golden_augment.write,
     "zoo": golden_zoo.write,
 }
 
