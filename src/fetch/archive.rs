@@ -45,7 +45,10 @@ mod tests {
 
     use super::*;
 
-    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    /// Name and content.
+    type Entry<'a> = (&'a str, &'a [u8]);
+
+    fn archive(files: &[Entry<'_>]) -> Vec<u8> {
         let mut builder = Builder::new(GzEncoder::new(vec![], Compression::fast()));
         for (name, bytes) in files {
             let mut header = Header::new_gnu();
@@ -61,7 +64,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.tar.gz");
         let wanted = [("one.bin", 3), ("two.txt", 2)];
-        let cases: [(&[(&str, &[u8])], &str); 3] = [
+        let cases: [(&[Entry<'_>], &str); 3] = [
             (&[("set/one.bin", b"123"), ("set/two.txt", b"45"), ("set/readme", b"6")], ""),
             (&[("one.bin", b"123")], "has no two.txt"),
             (&[("set/one.bin", b"1234"), ("set/two.txt", b"45")], "has one.bin of 4 bytes, not 3"),

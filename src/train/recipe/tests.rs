@@ -179,7 +179,7 @@ fn unreadable_recipes_name_the_line() {
         ("lr = 0.1\nbatch-size = 3", "r.toml: unknown setting \"batch-size\"; did you mean \"batch_size\"?"),
         ("no_shuffle = true", "did you mean \"shuffle\"?"),
         ("wieght_decay = 1.0", "did you mean \"weight_decay\"?"),
-        ("zzz = 1", "it takes data, model, init, shuffle, normalize, epochs"),
+        ("zzz = 1", "it takes data, model, init, pretrained, shuffle, normalize, epochs"),
         (
             "seed = 1\nlr = \"fast\"",
             "r.toml line 2 (`lr = \"fast\"`): invalid type: string \"fast\", expected a number",
@@ -340,7 +340,7 @@ fn every_setting_reaches_some_resolved_recipe() {
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
-        "optimizer = \"adagrad\"\nschedule = \"polynomial\"",
+        "optimizer = \"adagrad\"\nschedule = \"polynomial\"\npretrained = \"p\"",
         "schedule = \"reduce-on-plateau\"",
     ];
     let mut seen = std::collections::BTreeSet::new();
