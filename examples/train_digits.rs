@@ -12,6 +12,7 @@ use wgrad::ops::{
     relu::Relu,
 };
 use wgrad::optim::{Adam, Curve, Schedule, Unit};
+use wgrad::train::groups::GroupRules;
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Placement, Settings, StepEvent, Trainer};
 
@@ -49,11 +50,14 @@ fn main() -> wgrad::Result<()> {
         memory_limit: None,
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
-        weight_decay: 0.01,
+        groups: GroupRules::with_weight_decay(0.01),
+        unfreeze_at: None,
         schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
         label_smoothing: 0.0,
         precision: Default::default(),
         clip_norm: None,
+        clip_value: None,
+        ema: None,
         seed,
         shuffle: true,
         log_every: 10,

@@ -54,7 +54,7 @@ fn training_step(update: Arc<dyn graph::Update>) -> Program {
     graph.update_statistic(running, batch, 0.1);
     graph.output("loss", loss);
     let groups = vec![graph::ParameterGroup { rate: 1.0, weight_decay: 0.0 }];
-    Program::new(vec![graph], Some(plan::Optimizer { update, groups }), 128 << 20).expect("a small program")
+    Program::new(vec![graph], Some(plan::Optimizer::new(update, groups)), 128 << 20).expect("a small program")
 }
 
 #[test]

@@ -73,11 +73,13 @@ impl Observer for Display {
         if self.quiet {
             return;
         }
-        let EpochLine { epoch, train_loss, train_accuracy, test_loss, test_accuracy } = line;
+        let EpochLine { epoch, train_loss, train_accuracy, test_loss, test_accuracy, .. } = line;
+        let averages = line.ema_accuracy.map(|accuracy| format!("  averaged {:6.2} %", accuracy * 100.0));
+        let averages = averages.unwrap_or_default();
         let width = self.epochs.to_string().len();
         let text = format!(
             "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {test_loss:.4}  accuracy \
-             {:6.2} %  {images_per_second:.0} img/s",
+             {:6.2} %{averages}  {images_per_second:.0} img/s",
             self.epochs,
             train_accuracy * 100.0,
             test_accuracy * 100.0,

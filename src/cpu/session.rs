@@ -88,6 +88,10 @@ impl<T: Element> Session<T> {
             (PageList::Statistics, statistics.zeroed()),
             (PageList::BatchStatistics, statistics.zeroed()),
         ]);
+        if program.averages() {
+            pages.insert(PageList::Ema, parameters.zeroed());
+            pages.insert(PageList::EmaStatistics, statistics.zeroed());
+        }
         pages.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters.zeroed())));
         let liveness: Vec<Liveness> = program.graphs.iter().map(Liveness::of).collect();
         let graphs = program.graphs.iter().zip(&liveness);
@@ -130,6 +134,13 @@ impl<T: Element> Session<T> {
     /// The pages of a list, to be overwritten.
     pub fn pages_mut(&mut self, list: PageList) -> &mut [Vec<T>] {
         self.pages.get_mut(&list).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// Exchanges two lists of pages that are laid out alike.
+    pub fn swap_pages(&mut self, [a, b]: [PageList; 2]) {
+        let pages = std::mem::take(self.list_mut(a));
+        let pages = std::mem::replace(self.list_mut(b), pages);
+        *self.list_mut(a) = pages;
     }
 
     /// Keeps data for the graphs that name it, until it is replaced. Its length must be the program's.
@@ -294,6 +305,9 @@ impl<T: Element> Session<T> {
             if !skipped {
                 self.update_parameters(program, [norm, scale], step);
                 self.update_statistics(program, graph);
+                if program.averages() {
+                    self.update_averages(step);
+                }
             }
         }
         report

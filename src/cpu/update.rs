@@ -6,10 +6,12 @@ use super::{Element, Session};
 use crate::graph::{Clip, Graph, ParameterGroup, Step, UpdatePage};
 use crate::plan::{PageList, Program};
 
+/// Elements of a page that one thread does at a time.
+const BLOCK: usize = 4096;
+
 impl<T: Element> Session<T> {
     /// The norm over all gradients, in blocks of fixed size, so that it does not depend on the number of threads.
     pub(super) fn gradient_norm(&self) -> T {
-        const BLOCK: usize = 4096;
         let pages = self.pages(PageList::Gradients);
         let sums = pages.iter().flat_map(|page| page.par_chunks(BLOCK).map(squares).collect::<Vec<T>>());
         sums.sum::<T>().sqrt()
@@ -51,6 +53,32 @@ impl<T: Element> Session<T> {
             pairs.for_each(|(running, batch)| *running += momentum * (*batch - *running));
         }
         *self.list_mut(PageList::BatchStatistics) = batch;
+    }
+}
+
+impl<T: Element> Session<T> {
+    /// average = lerp(average, values, share), as torch.lerp does it
+    pub(super) fn update_averages(&mut self, step: &Step) {
+        let share = T::of(f64::from(step.ema_share));
+        let rest = T::one() - share;
+        for (values, averages) in
+            [(PageList::Parameters, PageList::Ema), (PageList::Statistics, PageList::EmaStatistics)]
+        {
+            let mut pages = std::mem::take(self.list_mut(averages));
+            for (page, values) in pages.iter_mut().zip(self.pages(values)) {
+                page.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(page, values)| {
+                    for (average, value) in page.iter_mut().zip(values) {
+                        let change = *value - *average;
+                        *average = if step.ema_share < 0.5 {
+                            *average + share * change
+                        } else {
+                            *value - change * rest
+                        };
+                    }
+                });
+            }
+            *self.list_mut(averages) = pages;
+        }
     }
 }
 

@@ -171,6 +171,7 @@ pub struct Graph {
     outputs: IndexMap<String, Value>,
     gradients: IndexMap<Value, Value>,
     statistic_updates: Vec<StatisticUpdate>,
+    frozen: HashSet<String>,
     autocast: Option<Autocast>,
 }
 
@@ -186,6 +187,7 @@ impl Graph {
             outputs: IndexMap::new(),
             gradients: IndexMap::new(),
             statistic_updates: Vec::new(),
+            frozen: HashSet::new(),
             autocast: None,
         }
     }
@@ -305,6 +307,21 @@ impl Graph {
         let count = outputs.len();
         let node = self.push(Node { name, kind: NodeKind::Op(op), inputs, outputs }).node;
         Ok((0..count).map(|output| Value { node, output }).collect())
+    }
+
+    /// Says which parameters are not trained, before they are added. They get no gradient.
+    pub fn freeze(&mut self, parameters: HashSet<String>) {
+        self.frozen = parameters;
+    }
+
+    /// Whether a parameter, by its whole name, is not trained.
+    pub fn is_frozen(&self, parameter: &str) -> bool {
+        self.frozen.contains(parameter)
+    }
+
+    /// Whether the scope's parameter of this name is not trained.
+    pub fn freezes(&self, name: &str) -> bool {
+        self.is_frozen(&self.path(name))
     }
 
     /// Registers the update of a running statistic after each step.

@@ -34,6 +34,7 @@ impl Graph {
             mode: self.mode,
             forward_names: self.forward_names.clone(),
             stored_names: self.stored_names.clone(),
+            frozen: self.frozen.clone(),
             autocast: self.autocast.as_ref().map(Autocast::emptied),
         };
         let mut new_of: HashMap<Value, Value> = HashMap::new();

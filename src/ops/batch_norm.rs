@@ -54,7 +54,9 @@ impl Layer for BatchNorm {
         }
         let running_mean = graph.statistic("running_mean", [channels], 0.0)?;
         let running_var = graph.statistic("running_var", [channels], 1.0)?;
-        let op = Normalization::new(self.eps, graph.mode());
+        // As torchvision's and timm's FrozenBatchNorm2d: what is frozen keeps its statistics, and is normalised by them.
+        let frozen = self.affine && graph.freezes("weight") && graph.freezes("bias");
+        let op = Normalization::new(self.eps, if frozen { Mode::Eval } else { graph.mode() });
         let running = [running_mean, running_var];
         let statistics: &[Value] = if op.mode == Mode::Eval { &running } else { &[] };
         let outputs = graph.apply(op, &[&[input], statistics, &affine].concat())?;

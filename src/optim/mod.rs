@@ -3,6 +3,7 @@
 
 mod adagrad;
 mod adam;
+mod ema;
 mod lion;
 mod plateau;
 mod rmsprop;
@@ -11,6 +12,7 @@ mod sgd;
 
 pub use adagrad::Adagrad;
 pub use adam::Adam;
+pub use ema::Ema;
 pub use lion::Lion;
 pub use plateau::{Plateau, PlateauState};
 pub use rmsprop::RmsProp;
@@ -30,6 +32,7 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
         ("lion", shader!("lion", REDUCE, UPDATE)),
         ("grad_norm", shader!("grad_norm", REDUCE)),
         ("accumulate", shader!("accumulate")),
+        ("ema", shader!("ema")),
         ("running_statistics", shader!("running_statistics")),
     ]
     .into_iter()

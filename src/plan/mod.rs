@@ -58,6 +58,15 @@ pub struct Optimizer {
     pub update: Arc<dyn Update>,
     /// One entry per parameter, in the graph's order.
     pub groups: Vec<ParameterGroup>,
+    /// Whether running averages of parameters and statistics are kept ([`PageList::Ema`]).
+    pub averages: bool,
+}
+
+impl Optimizer {
+    /// An optimizer without running averages.
+    pub fn new(update: Arc<dyn Update>, groups: Vec<ParameterGroup>) -> Optimizer {
+        Optimizer { update, groups, averages: false }
+    }
 }
 
 impl Program {
@@ -103,6 +112,11 @@ impl Program {
         if self.scales_loss() { LossScale::INITIAL } else { LossScale::ONE }
     }
 
+    /// Whether running averages of the weights are kept.
+    pub fn averages(&self) -> bool {
+        self.optimizer.as_ref().is_some_and(|optimizer| optimizer.averages)
+    }
+
     /// Names of the optimizer's state arrays.
     pub fn slots(&self) -> &'static [&'static str] {
         self.optimizer.as_ref().map_or(&[], |optimizer| optimizer.update.slots())
@@ -126,6 +140,10 @@ pub enum PageList {
     GradientSums,
     /// The same of statistics.
     StatisticSums,
+    /// Running averages of the parameters, laid out alike.
+    Ema,
+    /// The same of statistics.
+    EmaStatistics,
 }
 
 /// A piece of memory that a session owns.

@@ -22,6 +22,7 @@ pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
     let norm = append_norm(program, graph, plan);
     append_optimizer(program, plan, &norm);
     append_statistics(program, graph, plan);
+    append_averages(program, plan);
     plan.updates = true;
 }
 
@@ -132,6 +133,35 @@ fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
                 flops: 0,
             },
         );
+    }
+}
+
+fn append_averages(program: &Program, plan: &mut Plan) {
+    if !program.averages() {
+        return;
+    }
+    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
+    let lists = [
+        (parameters, PageList::Parameters, PageList::Ema),
+        (statistics, PageList::Statistics, PageList::EmaStatistics),
+    ];
+    for (set, values, average) in lists {
+        for (page, &len) in set.page_lens().iter().enumerate() {
+            let dispatch = Dispatch {
+                shader: "ema",
+                entry: "update",
+                variant: Variant::default(),
+                bindings: vec![
+                    read("values", whole(values, page, len)),
+                    write("average", whole(average, page, len)),
+                    read("control", CONTROL),
+                ],
+                uniforms: vec![("count", len.into())],
+                workgroups: spread(len.div_ceil(64)),
+                flops: 0,
+            };
+            push(plan, "averages ema.update", dispatch);
+        }
     }
 }
 

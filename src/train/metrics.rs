@@ -54,6 +54,12 @@ pub struct EpochLine {
     pub test_loss: f64,
     /// Share of correct predictions on the test split.
     pub test_accuracy: f64,
+    /// `test_loss` with the running averages of the weights, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_loss: Option<f64>,
+    /// `test_accuracy` with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_accuracy: Option<f64>,
 }
 
 /// The open file.

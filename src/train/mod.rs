@@ -1,5 +1,7 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod assembly;
+mod averages;
 mod benchmark;
 mod cache;
 mod checkpoint;
@@ -7,6 +9,7 @@ mod device;
 mod evaluation;
 mod feed;
 pub mod files;
+pub mod groups;
 mod input_benchmark;
 pub mod metrics;
 mod micro_batches;

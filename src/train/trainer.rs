@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::assembly::{Assembly, Parts};
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
 use super::feed::Feed;
 use super::metrics::{EpochLine, Line, Metrics, StepLine};
-use super::micro_batches::{Fit, Fitted};
-use super::program::{self, EVAL, TRAIN, Task};
+use super::program::{EVAL, TRAIN, Task};
 use super::recipe::Length;
 use super::run::{Run, RunModel};
 use super::session::Session;
@@ -50,15 +50,18 @@ pub trait Observer {
 
 /// A training run.
 pub struct Trainer<'d> {
-    settings: Settings,
-    task: Task,
+    pub(super) settings: Settings,
+    pub(super) parts: Parts<'d>,
+    pub(super) task: Task,
     data: &'d Dataset,
-    feeds: [Feed; 2],
-    program: Arc<Program>,
-    session: Session,
+    pub(super) feeds: [Feed; 2],
+    pub(super) program: Arc<Program>,
+    pub(super) session: Session,
+    /// Whether what the settings freeze is frozen in the program.
+    pub(super) frozen: bool,
     about: RunModel,
     run: Option<(Run, Metrics)>,
-    progress: Progress,
+    pub(super) progress: Progress,
     clock: Clock,
 }
 
@@ -71,35 +74,15 @@ struct Clock {
 impl<'d> Trainer<'d> {
     /// Prepares a run from its initial weights ([`weights::initial`], or loaded ones).
     pub async fn new(
-        model: &Model,
+        model: &'d Model,
         data: &'d Dataset,
         normalization: Option<Normalization>,
         settings: Settings,
         device: &Device,
     ) -> Result<Trainer<'d>> {
-        let mut task = Task {
-            image: data.image,
-            classes: data.classes.len(),
-            batch_size: settings.batch_size,
-            label_smoothing: settings.label_smoothing,
-            precision: settings.precision,
-        };
-        let feeds = Feed::choose(data, device, settings.placement);
-        let fit = Fit {
-            batch_size: settings.batch_size,
-            micro_batch_size: settings.micro_batch_size,
-            memory_limit: settings.memory_limit,
-        };
-        let build = |batch_size| {
-            let task = Task { batch_size, ..task };
-            let optimizer = (settings.update.clone(), settings.weight_decay);
-            program::training_from(feeds, model, &task, optimizer, device)
-        };
-        let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
-        task.batch_size = micro_batch_size;
-        for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
-            feed.install(&mut session, split, normalization.as_ref()).await?;
-        }
+        let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
+        let Assembly { task, feeds, program, session, frozen } =
+            Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),
@@ -121,8 +104,20 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer =
-            Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
+        let mut trainer = Trainer {
+            settings,
+            parts,
+            task,
+            data,
+            feeds,
+            program,
+            session,
+            frozen,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -142,6 +137,7 @@ impl<'d> Trainer<'d> {
         let [parameters, statistics] = weights::all_pages(&self.program.pages, tensors);
         self.session.write_pages(PageList::Parameters, &parameters);
         self.session.write_pages(PageList::Statistics, &statistics);
+        self.set_averages(tensors);
     }
 
     /// Writes metrics, checkpoints and the model into a run folder from now on. A new run has its first checkpoint at
@@ -161,6 +157,9 @@ impl<'d> Trainer<'d> {
         checkpoint.check(&run.path, &self.program)?;
         self.check_progress(&checkpoint.progress, run)?;
         self.set_model(&checkpoint.model);
+        if let Some(averages) = &checkpoint.averages {
+            self.set_averages(averages);
+        }
         for (name, list) in slot_lists(&self.program.clone()) {
             if let Some(tensors) = checkpoint.optimizer.get(name) {
                 let pages = slot_pages(&self.program, tensors);
@@ -230,6 +229,7 @@ impl<'d> Trainer<'d> {
         let total = self.total_steps();
         let mut evaluation = None;
         let mut queued = self.progress.step;
+        self.thaw_when_due().await?;
         self.start_clock();
         let mut loader = self.loader(total)?;
         while let Some(batch) = loader.next() {
@@ -244,6 +244,7 @@ impl<'d> Trainer<'d> {
             self.take_reports(leave, total, observer).await?;
             if epoch_ends || queued == total {
                 evaluation = Some(self.finish_epoch(epoch_ends, observer).await?);
+                self.thaw_when_due().await?;
             } else if saving || stopping {
                 self.checkpoint().await?;
             }
@@ -266,8 +267,13 @@ impl<'d> Trainer<'d> {
 
     /// The parameters and running statistics as they are.
     pub async fn model(&mut self) -> Result<Tensors> {
-        let parameters = self.session.read_pages(PageList::Parameters).await?;
-        let statistics = self.session.read_pages(PageList::Statistics).await?;
+        self.tensors_of([PageList::Parameters, PageList::Statistics]).await
+    }
+
+    /// The tensors of lists that are laid out as parameters and running statistics.
+    pub(super) async fn tensors_of(&mut self, [parameters, statistics]: [PageList; 2]) -> Result<Tensors> {
+        let parameters = self.session.read_pages(parameters).await?;
+        let statistics = self.session.read_pages(statistics).await?;
         let mut tensors = weights::from_pages(&self.program.pages.parameters, &parameters);
         tensors.extend(weights::from_pages(&self.program.pages.statistics, &statistics));
         // In the graph's order, which is PyTorch's: a layer's statistics follow its parameters.
@@ -303,6 +309,8 @@ impl<'d> Trainer<'d> {
             step: number,
             learning_rate: self.learning_rate(step, total) as f32,
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
+            clip_value: self.settings.clip_value.unwrap_or(f32::INFINITY),
+            ema_share: self.settings.ema.map_or(1.0, |ema| ema.share(step + 1) as f32),
             optimizer: self.settings.update.step_numbers(number + 1),
             ..Step::default()
         };
@@ -359,6 +367,7 @@ impl<'d> Trainer<'d> {
     async fn finish_epoch(&mut self, complete: bool, observer: &mut dyn Observer) -> Result<Evaluation> {
         let images_per_second = rate(self.clock.epoch);
         let evaluation = self.evaluate().await?;
+        let averages = self.evaluate_averages().await?;
         let (train_loss, train_accuracy) = self.progress.totals.means();
         let line = EpochLine {
             epoch: self.progress.epoch + 1,
@@ -366,6 +375,8 @@ impl<'d> Trainer<'d> {
             train_accuracy,
             test_loss: evaluation.loss,
             test_accuracy: evaluation.accuracy,
+            ema_loss: averages.as_ref().map(|averages| averages.loss),
+            ema_accuracy: averages.as_ref().map(|averages| averages.accuracy),
         };
         observer.epoch(&line, images_per_second);
         self.write(&Line::Epoch(line))?;
@@ -397,10 +408,14 @@ impl<'d> Trainer<'d> {
             let pages = self.session.read_pages(list).await?;
             optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
         }
+        let averages = self.averages().await?;
         let Some((run, metrics)) = &mut self.run else { return Ok(()) };
         metrics.sync()?;
         run.write_model(&self.about, &model, self.progress.step)?;
-        Checkpoint { model, optimizer, progress: self.progress.clone() }.write(&run.path)
+        if let Some(averages) = &averages {
+            run.write_averages(&self.about, averages, self.progress.step)?;
+        }
+        Checkpoint { model, averages, optimizer, progress: self.progress.clone() }.write(&run.path)
     }
 
     fn interrupted(&self) -> Error {

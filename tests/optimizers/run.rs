@@ -138,7 +138,7 @@ fn program(tensors: &[(Shape, Vec<f32>)], update: Arc<dyn Update>, weight_decay:
     let loss = graph.input("loss", TensorDesc::f32([]));
     graph.output("loss", loss);
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay }; tensors.len()];
-    Program::new(vec![graph], Some(Optimizer { update, groups }), 128 << 20).unwrap()
+    Program::new(vec![graph], Some(Optimizer::new(update, groups)), 128 << 20).unwrap()
 }
 
 fn on_cpu<T: cpu::Element>(program: &Arc<Program>, pages: &[Vec<f32>]) -> cpu::Session<T> {

@@ -57,7 +57,7 @@ fn program_of(model: &Model, batch_size: usize, max_page_bytes: u64, precision: 
     let graphs = vec![train_graph(model, &task).unwrap(), eval_graph(model, &task).unwrap()];
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.01 }; graphs[TRAIN].parameters().len()];
     let update = Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true });
-    Program::new(graphs, Some(Optimizer { update, groups }), max_page_bytes).unwrap()
+    Program::new(graphs, Some(Optimizer::new(update, groups)), max_page_bytes).unwrap()
 }
 
 /// Bytes of the largest parameter: the smallest limit of a page.

@@ -4,5 +4,6 @@ mod determinism;
 mod digits;
 mod evaluation;
 mod mnist;
+mod parts;
 mod placement;
 mod setup;

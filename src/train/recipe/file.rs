@@ -5,7 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
-    InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
+    GroupSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
+    ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;
@@ -43,6 +44,7 @@ impl Recipe {
             optimizer: toml::from_str(text).map_err(fail)?,
             schedule: toml::from_str(text).map_err(fail)?,
             run: toml::from_str(text).map_err(fail)?,
+            groups: toml::from_str(text).map_err(fail)?,
         })
     }
 
@@ -54,6 +56,7 @@ impl Recipe {
             fields::fields_of::<OptimizerSettings>(),
             fields::fields_of::<ScheduleSettings>(),
             fields::fields_of::<RunSettings>(),
+            fields::fields_of::<GroupSettings>(),
         ];
         themes.concat()
     }

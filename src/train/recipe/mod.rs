@@ -11,6 +11,7 @@
 mod dependent;
 mod device;
 mod file;
+mod groups;
 mod input;
 mod length;
 mod memory;
@@ -26,6 +27,7 @@ mod theme;
 use serde::Serialize;
 
 pub use device::DeviceChoice;
+pub use groups::{GroupSettings, GroupTable};
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
 pub use memory::MemorySize;
@@ -60,6 +62,10 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub run: RunSettings,
+    /// Parameter groups; last, because the tables of a TOML file are.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub groups: GroupSettings,
 }
 
 impl Recipe {
@@ -85,6 +91,7 @@ impl Recipe {
             optimizer: self.optimizer.over(base.optimizer),
             schedule: self.schedule.over(base.schedule),
             run: self.run.over(base.run),
+            groups: self.groups.over(base.groups),
         }
     }
 
@@ -121,9 +128,12 @@ impl Recipe {
             shuffle: self.input.shuffle.unwrap_or(true),
             normalize: self.input.normalize.unwrap_or(true),
             algorithm: self.optimizer.algorithm()?,
-            weight_decay: self.optimizer.weight_decay()?,
+            groups: self.groups.rules(self.optimizer.weight_decay()?)?,
+            unfreeze_at: self.groups.unfreeze_at()?,
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
+            clip_value: self.optimizer.clip_value()?,
+            ema: self.optimizer.ema()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
             precision: self.run.precision.unwrap_or_default(),
             seed: self.run.seed()?,

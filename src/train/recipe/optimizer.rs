@@ -7,7 +7,7 @@ use super::range::{below_one, fail, not_negative, positive, require, within_one}
 use super::theme::{names, pair, theme};
 use crate::error::Result;
 use crate::graph::Update;
-use crate::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
+use crate::optim::{Adagrad, Adam, Ema, Lion, RmsProp, Sgd};
 
 theme! {
 /// Optimizer and loss.
@@ -55,6 +55,17 @@ pub struct OptimizerSettings {
     /// Scale gradients down to this norm, all together [default: never]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub clip_norm: Option<f64>,
+    /// Bring each element of a gradient within this of zero [default: never]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_value: Option<f64>,
+    /// Keep a running average of the weights, of which each step keeps this share, and evaluate and save it too
+    /// [default: none]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub ema_decay: Option<f64>,
+    /// Begin with a smaller share: at most 1 - t^(-2/3) after t steps
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub ema_warmup: Option<bool>,
 }
 }
 
@@ -177,6 +188,24 @@ impl OptimizerSettings {
 
     pub(super) fn clip_norm(&self) -> Result<Option<f64>> {
         self.clip_norm.map(|norm| positive("--clip-norm", norm)).transpose()
+    }
+
+    pub(super) fn clip_value(&self) -> Result<Option<f64>> {
+        if let (Some(norm), Some(value)) = (self.clip_norm, self.clip_value) {
+            return fail(format!("--clip-norm is {norm} and --clip-value is {value}; clip in one way"));
+        }
+        self.clip_value.map(|value| positive("--clip-value", value)).transpose()
+    }
+
+    pub(super) fn ema(&self) -> Result<Option<Ema>> {
+        let Some(decay) = self.ema_decay else {
+            return match self.ema_warmup {
+                Some(true) => fail("--ema-warmup goes with --ema-decay, which is not given"),
+                _ => Ok(None),
+            };
+        };
+        let warmup = self.ema_warmup.unwrap_or(false);
+        Ok(Some(Ema { decay: below_one("--ema-decay", decay)?, warmup }))
     }
 
     fn sgd(&self) -> Result<Sgd> {

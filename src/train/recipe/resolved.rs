@@ -2,12 +2,13 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize, OptimizerSettings, Precision,
-    Recipe, RunSettings, ScheduleSettings,
+    Algorithm, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings, MemorySize,
+    OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
 };
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::optim::{RunLength, Schedule};
+use crate::optim::{Ema, RunLength, Schedule};
+use crate::train::groups::GroupRules;
 
 /// A recipe in which everything is definite and within its range; made by [`Recipe::resolve`].
 #[derive(Clone, Debug, PartialEq)]
@@ -32,12 +33,18 @@ pub struct ResolvedRecipe {
     pub normalize: bool,
     /// The optimizer.
     pub algorithm: Algorithm,
-    /// Decay of all parameters.
-    pub weight_decay: f64,
+    /// Weight decay, learning-rate factors and frozen parameters.
+    pub groups: GroupRules,
+    /// The epoch, from 0, before which frozen parameters are not trained.
+    pub unfreeze_at: Option<u32>,
     /// Part of the target that is spread over all classes.
     pub label_smoothing: f64,
     /// Norm to which gradients are scaled down.
     pub clip_norm: Option<f64>,
+    /// What elements of gradients are brought within of zero.
+    pub clip_value: Option<f64>,
+    /// Running averages of the weights.
+    pub ema: Option<Ema>,
     /// The learning rate of every step.
     pub schedule: Schedule,
     /// The type of activations and their gradients.
@@ -84,9 +91,12 @@ impl ResolvedRecipe {
             },
             optimizer: OptimizerSettings {
                 lr: Some(self.schedule.lr),
-                weight_decay: Some(self.weight_decay),
+                weight_decay: Some(self.groups.weight_decay),
                 label_smoothing: Some(self.label_smoothing),
                 clip_norm: self.clip_norm,
+                clip_value: self.clip_value,
+                ema_decay: self.ema.map(|ema| ema.decay),
+                ema_warmup: self.ema.map(|ema| ema.warmup),
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
@@ -101,6 +111,7 @@ impl ResolvedRecipe {
                 log_every: Some(self.log_every),
                 quiet: Some(self.quiet),
             },
+            groups: GroupSettings::of(&self.groups, self.unfreeze_at),
         }
     }
 }

@@ -29,7 +29,7 @@ fn defaults_are_neutral_and_pytorchs() {
     assert_eq!((bare.data, bare.model.as_str()), (DataSource::Digits, "digits-cnn"));
     assert_eq!((bare.length, bare.batch_size), (Length::Epochs(10), 64));
     let sgd = Sgd { momentum: 0.0, dampening: 0.0, nesterov: false };
-    assert_eq!((bare.algorithm, bare.weight_decay), (Algorithm::Sgd(sgd), 0.0));
+    assert_eq!((bare.algorithm, bare.groups.weight_decay), (Algorithm::Sgd(sgd), 0.0));
     assert_eq!((bare.schedule.lr, bare.schedule.warmup_steps), (1e-3, 0));
     assert_eq!(bare.schedule.curve, Curve::Constant);
     assert_eq!((bare.label_smoothing, bare.clip_norm), (0.0, None));
@@ -39,10 +39,10 @@ fn defaults_are_neutral_and_pytorchs() {
     assert_eq!(resolve("data = \"mnist:/x\"").model, "small-cnn");
     let adam = Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false };
     let resolved = resolve("optimizer = \"adam\"");
-    assert_eq!((resolved.algorithm, resolved.weight_decay), (Algorithm::Adam(adam), 0.0));
+    assert_eq!((resolved.algorithm, resolved.groups.weight_decay), (Algorithm::Adam(adam), 0.0));
     let resolved = resolve("optimizer = \"adamw\"");
     let adamw = Adam { decoupled: true, ..adam };
-    assert_eq!((resolved.algorithm, resolved.weight_decay), (Algorithm::Adam(adamw), 0.01));
+    assert_eq!((resolved.algorithm, resolved.groups.weight_decay), (Algorithm::Adam(adamw), 0.01));
     let one_cycle = Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 };
     assert_eq!(resolve("schedule = \"one-cycle\"").schedule.curve, one_cycle);
 }
@@ -125,6 +125,9 @@ fn resolved_recipes_round_trip() {
         "schedule = \"polynomial\"\npower = 2\nwarmup_steps = 3",
         "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
         "schedule = \"reduce-on-plateau\"\nplateau_factor = 0.5\nplateau_patience = 2\nplateau_cooldown = 1",
+        "clip_value = 0.5\nema_decay = 0.999\nema_warmup = true\nlayer_decay = 0.75\nunfreeze_at = 2\n\
+         no_decay_on_norms_and_biases = true\nfreeze = [\"a.*\", \"b\"]\n[[group]]\npattern = \"head.*\"\n\
+         lr_factor = 10.0\n[[group]]\npattern = \"*.bias\"\nweight_decay = 0.0\nfreeze = true",
         "device = 2\nshuffle = false\nnormalize = false",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
         include_str!("../../../recipes/digits.toml"),
@@ -205,6 +208,8 @@ fn unreadable_recipes_name_the_line() {
         ("lr 0.1", "r.toml line 1 (`lr 0.1`)"),
         ("seed = 1\nepochs = [", "r.toml line 2"),
         ("shuffle = 1", "expected a boolean"),
+        ("[[group]]\nlr_factor = 1", "missing field `pattern`"),
+        ("[[group]]\npattern = \"a\"\nlr_facto = 1", "unknown field `lr_facto`"),
     ];
     for (text, expected) in cases {
         let message = error_of(text);
@@ -240,6 +245,18 @@ fn values_out_of_range_name_flag_and_range() {
         ("label_smoothing = 1.5", "--label-smoothing is 1.5; it must be from 0 to 1"),
         ("clip_norm = 0", "--clip-norm is 0; it must be above 0"),
         ("clip_norm = inf", "--clip-norm is inf"),
+        ("clip_value = 0", "--clip-value is 0; it must be above 0"),
+        ("clip_norm = 1\nclip_value = 2", "--clip-norm is 1 and --clip-value is 2; clip in one way"),
+        ("ema_decay = 1", "--ema-decay is 1; it must be at least 0 and less than 1"),
+        ("ema_warmup = true", "--ema-warmup goes with --ema-decay"),
+        ("layer_decay = 1.5", "--layer-decay is 1.5; it must be above 0 and at most 1"),
+        ("unfreeze_at = 2", "--unfreeze-at goes with --freeze"),
+        ("freeze = [\"a\"]\nunfreeze_at = 0", "--unfreeze-at is 0; it must be at least 1"),
+        ("[[group]]\npattern = \"a\"", "[[group]] a says nothing"),
+        (
+            "[[group]]\npattern = \"a\"\nlr_factor = -1",
+            "lr_factor of a [[group]] is -1; it must be at least 0",
+        ),
         ("model = \"\"", "--model is empty"),
         ("schedule = \"step\"", "--schedule step needs --step-size"),
         ("schedule = \"step\"\nstep_size = 0", "--step-size is 0; it must be at least 1"),
@@ -339,7 +356,8 @@ fn every_setting_reaches_some_resolved_recipe() {
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
         "schedule = \"one-cycle\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
-        "optimizer = \"adagrad\"\nschedule = \"polynomial\"",
+        "optimizer = \"adagrad\"\nschedule = \"polynomial\"\nclip_value = 1\nema_decay = 0.9",
+        "layer_decay = 0.5\nfreeze = [\"a\"]\nunfreeze_at = 1\n[[group]]\npattern = \"b\"\nlr_factor = 1",
         "schedule = \"reduce-on-plateau\"",
     ];
     let mut seen = std::collections::BTreeSet::new();
