@@ -54,7 +54,8 @@ fn training_step(update: Arc<dyn graph::Update>) -> Program {
     graph.update_statistic(running, batch, 0.1);
     graph.output("loss", loss);
     let groups = vec![graph::ParameterGroup { rate: 1.0, weight_decay: 0.0 }];
-    Program::new(vec![graph], Some(plan::Optimizer::new(update, groups)), 128 << 20).expect("a small program")
+    let optimizer = plan::Optimizer { averages: true, ..plan::Optimizer::new(update, groups) };
+    Program::new(vec![graph], Some(optimizer), 128 << 20).expect("a small program")
 }
 
 #[test]

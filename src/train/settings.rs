@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::feed::Placement;
 use super::groups::GroupRules;
-use super::recipe::{Length, Precision, ResolvedRecipe};
+use super::recipe::{Control, Length, Precision, Recipe, ResolvedRecipe};
 use crate::graph::Update;
 use crate::optim::{Ema, Schedule};
 
@@ -43,8 +43,18 @@ pub struct Settings {
     pub log_every: u64,
     /// Steps between checkpoints, besides the one at the end of each epoch.
     pub checkpoint_every: Option<u64>,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// Whether the data set may be kept on the device.
     pub placement: Placement,
+}
+
+impl Default for Settings {
+    /// What `wgrad train` has where no setting is given.
+    fn default() -> Settings {
+        let recipe = Recipe::default().resolve().expect("the defaults are in their ranges");
+        Settings::of(&recipe, recipe.batch_size)
+    }
 }
 
 impl Settings {
@@ -68,6 +78,7 @@ impl Settings {
             shuffle: recipe.shuffle,
             log_every: u64::from(recipe.log_every),
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
+            control: recipe.control,
             placement: Placement::Auto,
         }
     }

@@ -82,7 +82,7 @@ pub fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     trainer.restore(&checkpoint, &run).unwrap();
     block_on(trainer.record_in(run)).unwrap();
     watch.stop_after = None;
-    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
     Outcome::of(watch.losses, &mut trainer, evaluation)
 }
 

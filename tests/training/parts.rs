@@ -78,7 +78,7 @@ fn averages_are_evaluated_and_leave_the_weights_alone() {
         let raw = block_on(trainer.train(watch, &std::sync::atomic::AtomicBool::new(false))).unwrap();
         let before = block_on(trainer.model()).unwrap();
         let averaged = block_on(trainer.evaluate_averages()).unwrap().expect("averages are kept");
-        assert_ne!(raw.loss, averaged.loss);
+        assert_ne!(raw.evaluation.loss, averaged.loss);
         assert_eq!(before, block_on(trainer.model()).unwrap());
         let averages = block_on(trainer.averages()).unwrap().unwrap();
         trainer.set_model(&averages);

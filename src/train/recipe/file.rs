@@ -5,8 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
-    GroupSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings,
-    ScheduleSettings,
+    ControlSettings, GroupSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe,
+    RunSettings, ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;
@@ -43,6 +43,7 @@ impl Recipe {
             length: toml::from_str(text).map_err(fail)?,
             optimizer: toml::from_str(text).map_err(fail)?,
             schedule: toml::from_str(text).map_err(fail)?,
+            control: toml::from_str(text).map_err(fail)?,
             run: toml::from_str(text).map_err(fail)?,
             groups: toml::from_str(text).map_err(fail)?,
         })
@@ -55,6 +56,7 @@ impl Recipe {
             fields::fields_of::<LengthSettings>(),
             fields::fields_of::<OptimizerSettings>(),
             fields::fields_of::<ScheduleSettings>(),
+            fields::fields_of::<ControlSettings>(),
             fields::fields_of::<RunSettings>(),
             fields::fields_of::<GroupSettings>(),
         ];

@@ -8,6 +8,7 @@
 //!
 //! Settings are declared by theme, one file each: key, flag and help in one place, then their ranges and defaults.
 
+mod control;
 mod dependent;
 mod device;
 mod file;
@@ -26,6 +27,7 @@ mod theme;
 
 use serde::Serialize;
 
+pub use control::{Control, ControlSettings, MaxTime};
 pub use device::DeviceChoice;
 pub use groups::{GroupSettings, GroupTable};
 pub use input::InputSettings;
@@ -38,6 +40,7 @@ pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
 
 use crate::error::Result;
 use theme::Theme;
+pub(super) use theme::names;
 
 /// Settings of a run, each of which may be left open: the flags, or a recipe file. [`Recipe::resolve`] settles them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, clap::Args)]
@@ -58,6 +61,10 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub schedule: ScheduleSettings,
+    /// Evaluations, kept checkpoints and early ends.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub control: ControlSettings,
     /// The run.
     #[serde(flatten)]
     #[command(flatten)]
@@ -90,6 +97,7 @@ impl Recipe {
             length: self.length.over(base.length),
             optimizer: self.optimizer.over(base.optimizer),
             schedule: self.schedule.over(base.schedule),
+            control: self.control.over(base.control),
             run: self.run.over(base.run),
             groups: self.groups.over(base.groups),
         }
@@ -135,6 +143,7 @@ impl Recipe {
             clip_value: self.optimizer.clip_value()?,
             ema: self.optimizer.ema()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
+            control: self.control.control()?,
             precision: self.run.precision.unwrap_or_default(),
             seed: self.run.seed()?,
             checkpoint_every: self.run.checkpoint_every()?,

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings, MemorySize,
+    Algorithm, Control, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings, MemorySize,
     OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
 };
 use crate::data::DataSource;
@@ -47,6 +47,8 @@ pub struct ResolvedRecipe {
     pub ema: Option<Ema>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// The type of activations and their gradients.
     pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
@@ -100,6 +102,7 @@ impl ResolvedRecipe {
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
+            control: self.control.settings(),
             run: RunSettings {
                 precision: Some(self.precision),
                 seed: Some(self.seed),
