@@ -104,6 +104,9 @@ fn append_optimizer(program: &Program, plan: &mut Plan, norm: &Norm) {
 }
 
 fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
+    if graph.statistic_updates().is_empty() {
+        return;
+    }
     let set = &program.pages.statistics;
     for (page, &len) in set.page_lens().iter().enumerate() {
         let mut momenta = vec![0.0; len / ALIGN];

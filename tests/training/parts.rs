@@ -23,7 +23,7 @@ fn runs_with_every_part_resume_to_the_same_bits() {
         for device in devices() {
             let whole = setup.train(&device);
             assert!(whole.averages.is_some());
-            for step in [3, EPOCH - 1, EPOCH, EPOCH + 1] {
+            for step in [3, EPOCH - 1, EPOCH] {
                 let resumed = interrupted(&setup, &device, step);
                 let what = format!("{}, stopped after {step}: {recipe}", device.name());
                 assert_eq!(whole.difference(&resumed), None, "{what}");

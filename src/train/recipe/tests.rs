@@ -245,18 +245,6 @@ fn values_out_of_range_name_flag_and_range() {
         ("label_smoothing = 1.5", "--label-smoothing is 1.5; it must be from 0 to 1"),
         ("clip_norm = 0", "--clip-norm is 0; it must be above 0"),
         ("clip_norm = inf", "--clip-norm is inf"),
-        ("clip_value = 0", "--clip-value is 0; it must be above 0"),
-        ("clip_norm = 1\nclip_value = 2", "--clip-norm is 1 and --clip-value is 2; clip in one way"),
-        ("ema_decay = 1", "--ema-decay is 1; it must be at least 0 and less than 1"),
-        ("ema_warmup = true", "--ema-warmup goes with --ema-decay"),
-        ("layer_decay = 1.5", "--layer-decay is 1.5; it must be above 0 and at most 1"),
-        ("unfreeze_at = 2", "--unfreeze-at goes with --freeze"),
-        ("freeze = [\"a\"]\nunfreeze_at = 0", "--unfreeze-at is 0; it must be at least 1"),
-        ("[[group]]\npattern = \"a\"", "[[group]] a says nothing"),
-        (
-            "[[group]]\npattern = \"a\"\nlr_factor = -1",
-            "lr_factor of a [[group]] is -1; it must be at least 0",
-        ),
         ("model = \"\"", "--model is empty"),
         ("schedule = \"step\"", "--schedule step needs --step-size"),
         ("schedule = \"step\"\nstep_size = 0", "--step-size is 0; it must be at least 1"),
@@ -299,6 +287,28 @@ fn values_out_of_range_name_flag_and_range() {
     seed.run.seed = Some(u64::MAX);
     let seed = seed.resolve().unwrap_err();
     assert!(seed.to_string().starts_with("--seed is 18446744073709551615; it must be at most 92"), "{seed}");
+}
+
+#[test]
+fn parameter_groups_clipping_and_averages_have_ranges() {
+    let cases = [
+        ("clip_value = 0", "--clip-value is 0; it must be above 0"),
+        ("clip_norm = 1\nclip_value = 2", "--clip-norm is 1 and --clip-value is 2; clip in one way"),
+        ("ema_decay = 1", "--ema-decay is 1; it must be at least 0 and less than 1"),
+        ("ema_warmup = true", "--ema-warmup goes with --ema-decay"),
+        ("layer_decay = 1.5", "--layer-decay is 1.5; it must be above 0 and at most 1"),
+        ("unfreeze_at = 2", "--unfreeze-at goes with --freeze"),
+        ("freeze = [\"a\"]\nunfreeze_at = 0", "--unfreeze-at is 0; it must be at least 1"),
+        ("[[group]]\npattern = \"a\"", "[[group]] a says nothing"),
+        (
+            "[[group]]\npattern = \"a\"\nlr_factor = -1",
+            "lr_factor of a [[group]] is -1; it must be at least 0",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = error_of(text);
+        assert!(message.contains(expected), "{text}: {message}");
+    }
 }
 
 #[test]
