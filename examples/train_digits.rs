@@ -13,7 +13,9 @@ use wgrad::ops::{
 };
 use wgrad::optim::{Adam, Curve, Schedule};
 use wgrad::train::metrics::EpochLine;
-use wgrad::train::{Device, DeviceChoice, Length, Observer, Placement, Settings, StepEvent, Trainer};
+use wgrad::train::{
+    Device, DeviceChoice, Length, Observer, Placement, Recompute, Settings, StepEvent, Trainer,
+};
 
 struct Printer;
 
@@ -47,6 +49,7 @@ fn main() -> wgrad::Result<()> {
         batch_size: 64,
         micro_batch_size: None,
         memory_limit: None,
+        recompute: Recompute::Auto,
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         weight_decay: 0.01,

@@ -33,6 +33,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         steps,
         algorithm: algorithm(args),
         unfused: args.unfused,
+        recompute: args.recompute,
         profile: args.profile || args.trace.is_some(),
         started,
     };

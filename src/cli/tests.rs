@@ -78,7 +78,7 @@ fn every_command_has_an_example_that_parses() {
 fn every_flag_reaches_the_recipe() {
     let args = train(
         "r.toml --data cifar10:/c --model lenet5 --init w.safetensors --no-shuffle --no-normalize --max-steps 5 \
-         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
+         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --recompute never --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
          --eps 1e-5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
          --final-div-factor 100 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
@@ -86,7 +86,7 @@ fn every_flag_reaches_the_recipe() {
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(Recipe::from(args.flags)).unwrap();
     let want: toml::Table = "data = 'cifar10:/c'\nmodel = 'lenet5'\ninit = 'w.safetensors'\nshuffle = false\n\
-        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
+        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\nrecompute = 'never'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
         dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nweight_decay = 0.1\n\
         label_smoothing = 0.1\nclip_norm = 2.0\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\

@@ -122,6 +122,9 @@ impl Prepared {
             self.recipe.batch_size,
             self.recipe.seed
         ));
+        if trainer.recomputes() && matches!(device, Device::Gpu(_)) {
+            say("        activations that are cheap to make again are recomputed, to save memory".to_string());
+        }
         if let Some(size) = self.split(trainer) {
             say(format!(
                 "        {size} images at a time: gradients are added up; batch norm, if there is any, takes its \

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::data::DataSource;
 use crate::error::Result;
 use crate::train::recipe::{
-    DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ResolvedRecipe, ScheduleName,
+    DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, Recompute, ResolvedRecipe, ScheduleName,
 };
 
 const EXAMPLES: &str = "Lengths of schedules are in steps (updates), over the whole run. Every flag can be in the recipe, as a line such
@@ -153,6 +153,10 @@ pub struct RecipeFlags {
     /// The most to allocate on the device, such as 512MiB or 2GB [default: all that it has]
     #[arg(long, value_name = "SIZE", help_heading = "Run")]
     pub memory_limit: Option<MemorySize>,
+    /// Make cheap activations again in the backward pass instead of keeping them; no result changes [default: auto, which
+    /// does on the CPU, and on a GPU before it splits a step]
+    #[arg(long, value_name = "WHEN", help_heading = "Run")]
+    pub recompute: Option<Recompute>,
     /// The folder of the run [default: a new one in runs/]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: Option<PathBuf>,
@@ -187,6 +191,7 @@ impl From<RecipeFlags> for Recipe {
             batch_size: flags.batch_size,
             micro_batch_size: flags.micro_batch_size,
             memory_limit: flags.memory_limit,
+            recompute: flags.recompute,
             shuffle: flags.no_shuffle.map(|no| !no),
             normalize: flags.no_normalize.map(|no| !no),
             optimizer: flags.optimizer,
@@ -232,6 +237,15 @@ impl ValueEnum for OptimizerName {
 impl ValueEnum for Precision {
     fn value_variants<'a>() -> &'a [Precision] {
         &Precision::ALL
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Recompute {
+    fn value_variants<'a>() -> &'a [Recompute] {
+        &Recompute::ALL
     }
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))

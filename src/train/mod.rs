@@ -27,7 +27,7 @@ pub use evaluation::{ClassRow, Evaluation, Evaluator};
 pub use feed::{Feed, Placement};
 pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, input_benchmark};
 pub use micro_batches::{Fit, Fitted, predicted};
-pub use recipe::{DeviceChoice, Length};
+pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;

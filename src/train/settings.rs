@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::feed::Placement;
-use super::recipe::{Length, Precision, ResolvedRecipe};
+use super::recipe::{Length, Precision, Recompute, ResolvedRecipe};
 use crate::graph::Update;
 use crate::optim::Schedule;
 
@@ -14,6 +14,8 @@ pub struct Settings {
     pub micro_batch_size: Option<usize>,
     /// Bytes that the run may allocate on the device.
     pub memory_limit: Option<u64>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// How long to train.
     pub length: Length,
     /// The optimizer.
@@ -47,6 +49,7 @@ impl Settings {
             batch_size,
             micro_batch_size: recipe.micro_batch_size,
             memory_limit: recipe.memory_limit.map(|size| size.0),
+            recompute: recipe.recompute,
             length: recipe.length,
             update: recipe.algorithm.update(),
             weight_decay: recipe.weight_decay as f32,

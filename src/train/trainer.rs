@@ -55,6 +55,7 @@ pub struct Trainer<'d> {
     feeds: [Feed; 2],
     program: Arc<Program>,
     session: Session,
+    recomputes: bool,
     about: RunModel,
     run: Option<(Run, Metrics)>,
     progress: Progress,
@@ -88,13 +89,14 @@ impl<'d> Trainer<'d> {
             batch_size: settings.batch_size,
             micro_batch_size: settings.micro_batch_size,
             memory_limit: settings.memory_limit,
+            recompute: settings.recompute,
         };
         let build = |batch_size| {
             let task = Task { batch_size, ..task };
             let optimizer = (settings.update.clone(), settings.weight_decay);
             program::training_from(feeds, model, &task, optimizer, device)
         };
-        let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
+        let Fitted { program, mut session, micro_batch_size, recomputes } = fit.find(device, build).await?;
         task.batch_size = micro_batch_size;
         for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
             feed.install(&mut session, split, normalization.as_ref()).await?;
@@ -119,8 +121,19 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer =
-            Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
+        let mut trainer = Trainer {
+            settings,
+            task,
+            data,
+            feeds,
+            program,
+            session,
+            recomputes,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -128,6 +141,11 @@ impl<'d> Trainer<'d> {
     /// Samples that a step takes in at a time; the batch size if it does so in one piece.
     pub fn micro_batch_size(&self) -> usize {
         self.task.batch_size
+    }
+
+    /// Whether activations are made again in the backward pass instead of being kept.
+    pub fn recomputes(&self) -> bool {
+        self.recomputes
     }
 
     /// The initial parameters and running statistics, to merge loaded ones into.

@@ -24,6 +24,7 @@ impl Recipe {
                 .transpose()?
                 .map(|size| size as usize),
             memory_limit: self.memory_limit,
+            recompute: self.recompute.unwrap_or_default(),
             shuffle: self.shuffle.unwrap_or(true),
             normalize: self.normalize.unwrap_or(true),
             algorithm: self.algorithm()?,

@@ -24,7 +24,7 @@ use crate::graph::{Graph, Mode};
 use crate::ops::cast::autocast;
 
 pub use device::DeviceChoice;
-pub use memory::MemorySize;
+pub use memory::{MemorySize, Recompute};
 pub use resolved::{Algorithm, Length, ResolvedRecipe};
 
 /// Settings of a run, each of which may be left open: the flags, or a recipe file. [`Recipe::resolve`] settles them.
@@ -47,6 +47,8 @@ pub struct Recipe {
     pub micro_batch_size: Option<u32>,
     /// What the run may allocate on the device; all that there is if left open.
     pub memory_limit: Option<MemorySize>,
+    /// Whether activations that are cheap to make again are kept for the backward pass; `auto` if left open.
+    pub recompute: Option<Recompute>,
     /// Whether every epoch has an order of its own; if not, samples come in file order. True if left open.
     pub shuffle: Option<bool>,
     /// Whether pixels are shifted and scaled, per channel, to mean 0 and deviation 1 over the training samples. True if
@@ -236,6 +238,7 @@ impl Recipe {
             batch_size: self.batch_size.or(base.batch_size),
             micro_batch_size: self.micro_batch_size.or(base.micro_batch_size),
             memory_limit: self.memory_limit.or(base.memory_limit),
+            recompute: self.recompute.or(base.recompute),
             shuffle: self.shuffle.or(base.shuffle),
             normalize: self.normalize.or(base.normalize),
             optimizer: self.optimizer.or(base.optimizer),

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, ScheduleName};
+use super::{DeviceChoice, MemorySize, OptimizerName, Precision, Recipe, Recompute, ScheduleName};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::graph::Update;
@@ -24,6 +24,8 @@ pub struct ResolvedRecipe {
     pub micro_batch_size: Option<usize>,
     /// What the run may allocate on the device.
     pub memory_limit: Option<MemorySize>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// Whether every epoch has an order of its own.
     pub shuffle: bool,
     /// Whether pixels are normalised.
@@ -142,6 +144,7 @@ impl ResolvedRecipe {
             batch_size: Some(self.batch_size as u32),
             micro_batch_size: self.micro_batch_size.map(|size| size as u32),
             memory_limit: self.memory_limit,
+            recompute: Some(self.recompute),
             shuffle: Some(self.shuffle),
             normalize: Some(self.normalize),
             weight_decay: Some(self.weight_decay),

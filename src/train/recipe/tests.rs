@@ -301,7 +301,7 @@ fn every_setting_reaches_some_resolved_recipe() {
     let recipes = [
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
-        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
+        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
         "schedule = \"one-cycle\"",
     ];
     let mut seen = std::collections::BTreeSet::new();
