@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use pollster::block_on;
-use wgrad::data::{DataSource, Dataset, Normalization};
+use wgrad::data::{Dataset, Normalization};
 use wgrad::gpu::{self, Gpu};
 use wgrad::graph::{Capabilities, LossScale, Mode, NodeKind, Step};
 use wgrad::models::{Model, ModelSpec, built_in};
@@ -214,9 +214,9 @@ impl Observer for Silent {
     fn epoch(&mut self, _: &EpochLine, _: f64) {}
 }
 
-/// What `wgrad train` does with these flags.
-fn train(flags: Recipe, device: &Device) -> Evaluation {
-    let recipe = Recipe::from_flags(flags, None).resolve().unwrap();
+/// What `wgrad train` does with these flags, written as in a recipe.
+fn train(flags: &str, device: &Device) -> Evaluation {
+    let recipe = Recipe::from_flags(flags.parse().unwrap(), None).resolve().unwrap();
     let data = Dataset::load(&recipe.data, recipe.seed, &|_, _| {}).unwrap();
     let model = ModelSpec::load(&recipe.model).unwrap().bind(data.image, data.classes.len()).unwrap();
     let normalization = Normalization::of(&data.train).unwrap();
@@ -232,9 +232,9 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn digits_are_learned_as_well_as_in_f32() {
-    let mean = |precision| {
-        let flags = |seed| Recipe { seed: Some(seed), precision: Some(precision), ..Recipe::default() };
-        let accuracies: Vec<f64> = seeds().map(|seed| train(flags(seed), &Device::Cpu).accuracy).collect();
+    let mean = |precision: Precision| {
+        let flags = |seed| format!("seed = {seed}\nprecision = '{}'", precision.name());
+        let accuracies: Vec<f64> = seeds().map(|seed| train(&flags(seed), &Device::Cpu).accuracy).collect();
         println!("digits, {}: {accuracies:.4?}", precision.name());
         accuracies.iter().sum::<f64>() / accuracies.len() as f64
     };
@@ -245,10 +245,10 @@ fn digits_are_learned_as_well_as_in_f32() {
 #[test]
 fn digits_are_learned_on_gpus_too() {
     for device in devices().into_iter().skip(1) {
-        let steps = if std::env::var_os("WGRAD_FULL").is_some() { None } else { Some(40) };
+        let steps = if std::env::var_os("WGRAD_FULL").is_some() { "" } else { "max_steps = 40" };
         let losses = Precision::ALL.map(|precision| {
-            let flags = Recipe { precision: Some(precision), max_steps: steps, ..Recipe::default() };
-            let Evaluation { loss, accuracy, .. } = train(flags, &device);
+            let flags = format!("precision = '{}'\n{steps}", precision.name());
+            let Evaluation { loss, accuracy, .. } = train(&flags, &device);
             println!("digits on {}, {}: {accuracy:.4}, loss {loss:.4}", device.name(), precision.name());
             loss
         });
@@ -264,16 +264,11 @@ fn mnist_is_learned_as_well_as_in_f32() {
         return;
     }
     let [full, half] = Precision::ALL.map(|precision| {
-        let flags = Recipe {
-            data: Some(DataSource::Mnist(folder.clone())),
-            model: Some("seed-cnn".to_string()),
-            epochs: Some(1),
-            lr: Some(0.05),
-            precision: Some(precision),
-            ..Recipe::default()
-        };
-        let accuracy = train(flags, &Device::Cpu).accuracy;
-        println!("MNIST, {}: {accuracy:.4}", precision.name());
+        let flags = "model = 'seed-cnn'\nepochs = 1\nlr = 0.05";
+        let (folder, precision) = (folder.display(), precision.name());
+        let flags = format!("data = 'mnist:{folder}'\nprecision = '{precision}'\n{flags}");
+        let accuracy = train(&flags, &Device::Cpu).accuracy;
+        println!("MNIST, {precision}: {accuracy:.4}");
         accuracy
     });
     assert!((half - full).abs() < 0.003, "f16 {half}, f32 {full}");
@@ -281,7 +276,7 @@ fn mnist_is_learned_as_well_as_in_f32() {
 
 /// The model and the losses' scale after `steps` of a run; it is stopped and continued by another trainer in between.
 fn run(device: &Device, resumed: bool) -> (weights::Tensors, LossScale) {
-    let flags = Recipe { precision: Some(Precision::F16), max_steps: Some(6), ..Recipe::default() };
+    let flags: Recipe = "precision = 'f16'\nmax_steps = 6".parse().unwrap();
     let recipe = Recipe::from_flags(flags, None).resolve().unwrap();
     let data = Dataset::load(&recipe.data, recipe.seed, &|_, _| {}).unwrap();
     let model = small();

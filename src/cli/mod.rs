@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 pub use args::{
     BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
 };
-pub use train_args::{RecipeFlags, TrainArgs};
+pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
 

@@ -3,7 +3,6 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::fields::fields_of;
 use crate::train::recipe::{DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
@@ -29,7 +28,7 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     let mut flags: Vec<String> =
         train.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_string).collect();
     let positive = ["shuffle", "normalize"];
-    let mut settings: Vec<String> = fields_of::<Recipe>()
+    let mut settings: Vec<String> = Recipe::keys()
         .iter()
         .map(|name| if positive.contains(name) { format!("no-{name}") } else { name.replace('_', "-") })
         .collect();
@@ -84,7 +83,7 @@ fn every_flag_reaches_the_recipe() {
          --final-div-factor 100 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
-    let got = toml::Table::try_from(Recipe::from(args.flags)).unwrap();
+    let got = toml::Table::try_from(args.flags).unwrap();
     let want: toml::Table = "data = 'cifar10:/c'\nmodel = 'lenet5'\ninit = 'w.safetensors'\nshuffle = false\n\
         normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\nrecompute = 'never'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
         dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nweight_decay = 0.1\n\
@@ -95,20 +94,23 @@ fn every_flag_reaches_the_recipe() {
         .parse()
         .unwrap();
     assert_eq!(got, want);
-    assert_eq!(want.len() + 1, fields_of::<Recipe>().len(), "all but epochs");
-    assert_eq!(Recipe::from(train("--epochs 3").flags).epochs, Some(3));
+    assert_eq!(want.len() + 1, Recipe::keys().len(), "all but epochs");
+    assert_eq!(train("--epochs 3").flags.length.epochs, Some(3));
 }
 
 #[test]
 fn bare_flags_leave_everything_open() {
-    assert_eq!(Recipe::from(train("").flags), Recipe::default());
+    assert_eq!(train("").flags, Recipe::default());
     assert_eq!(train("").resolve().unwrap(), Recipe::digits().resolve().unwrap());
 }
 
 #[test]
 fn switches_can_be_turned_off_again() {
-    let recipe = Recipe::from(train("--no-shuffle=false --nesterov=false --quiet=true").flags);
-    assert_eq!((recipe.shuffle, recipe.nesterov, recipe.quiet), (Some(true), Some(false), Some(true)));
+    let recipe = train("--no-shuffle=false --nesterov=false --quiet=true").flags;
+    assert_eq!(
+        (recipe.input.shuffle, recipe.optimizer.nesterov, recipe.run.quiet),
+        (Some(true), Some(false), Some(true))
+    );
     assert_eq!(train("--nesterov r.toml").recipe.as_deref(), Some(Path::new("r.toml")));
 }
 
@@ -121,7 +123,7 @@ fn flags_and_file_are_resolved_together() {
     let resolved = train(&line).resolve().unwrap();
     assert_eq!((resolved.schedule.lr, resolved.length), (0.25, Length::Steps(8)));
     assert_eq!(resolved.algorithm.name(), OptimizerName::Adam);
-    assert_eq!(resolved.to_recipe().schedule, Some(ScheduleName::Cosine));
+    assert_eq!(resolved.to_recipe().schedule.schedule, Some(ScheduleName::Cosine));
 
     let missing = train("no/such/recipe.toml").resolve().unwrap_err();
     assert_eq!(exit_code(&missing), 1);
@@ -137,11 +139,11 @@ fn flags_and_file_are_resolved_together() {
 #[test]
 fn names_are_those_of_recipes() {
     for name in OptimizerName::ALL {
-        assert_eq!(train(&format!("--optimizer {}", name.name())).flags.optimizer, Some(name));
+        assert_eq!(train(&format!("--optimizer {}", name.name())).flags.optimizer.optimizer, Some(name));
         assert_eq!(serde_json::to_value(name).unwrap(), name.name());
     }
     for name in ScheduleName::ALL {
-        assert_eq!(train(&format!("--schedule {}", name.name())).flags.schedule, Some(name));
+        assert_eq!(train(&format!("--schedule {}", name.name())).flags.schedule.schedule, Some(name));
         assert_eq!(serde_json::to_value(name).unwrap(), name.name());
     }
 }

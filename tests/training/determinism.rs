@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 use pollster::block_on;
 use wgrad::error::Error;
 use wgrad::models::ModelSpec;
-use wgrad::train::recipe::Recipe;
 use wgrad::train::{Checkpoint, Device, Run};
 
 use super::setup::{Outcome, Setup, Watch, devices};
@@ -25,9 +24,8 @@ layers = [
 /// Over an epoch's end, with running statistics, dropout, clipping and a changing rate.
 fn setup(seed: u64) -> Setup {
     let text = "data = 'digits'\nbatch_size = 128\nmax_steps = 14\noptimizer = 'adamw'\nschedule = 'cosine'\n\
-                clip_norm = 1.0";
-    let recipe = toml::from_str::<Recipe>(text).unwrap();
-    let mut setup = Setup::of_flags(Recipe { seed: Some(seed), ..recipe });
+                clip_norm = 1.0\nseed = ";
+    let mut setup = Setup::of_flags(&format!("{text}{seed}"));
     setup.model = ModelSpec::parse("small", MODEL).unwrap().bind([1, 8, 8], 10).unwrap();
     assert_eq!((setup.data.train.len() / setup.recipe.batch_size) as u64, EPOCH);
     setup
@@ -47,7 +45,7 @@ fn a_seed_gives_the_same_bits_again() {
 
 #[test]
 fn the_cpu_path_gives_the_same_bits_with_any_number_of_threads() {
-    let wide = Setup::of_flags(Recipe { max_steps: Some(5), ..Recipe::default() });
+    let wide = Setup::of_flags("max_steps = 5");
     for setup in [setup(3), wide] {
         let with_threads = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -1,14 +1,13 @@
 //! The built-in digits: what `wgrad train` does when it is told nothing.
 
 use wgrad::train::Device;
-use wgrad::train::recipe::Recipe;
 
 use super::setup::{Setup, gpus};
 
 /// Accuracies of the default run over seeds 0 to 4.
 fn check_accuracy(device: &Device) {
     let accuracy = |seed| {
-        let setup = Setup::of_flags(Recipe { seed: Some(seed), ..Recipe::default() });
+        let setup = Setup::of_flags(&format!("seed = {seed}"));
         setup.train(device).evaluation.accuracy
     };
     let accuracies: Vec<f64> = (0..5).map(accuracy).collect();
@@ -33,7 +32,7 @@ fn the_default_run_reaches_99_percent_on_a_gpu() {
 
 #[test]
 fn the_gpu_starts_the_default_run_as_the_cpu_does() {
-    let setup = Setup::of_flags(Recipe { max_steps: Some(10), ..Recipe::default() });
+    let setup = Setup::of_flags("max_steps = 10");
     let want = setup.train(&Device::Cpu).losses;
     assert_eq!(want.len(), 10);
     for device in gpus() {

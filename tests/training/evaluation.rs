@@ -9,14 +9,13 @@ use wgrad::graph::Step;
 use wgrad::plan::{Data, PageList, StepReport};
 use wgrad::train::program::{self, TRAIN, Task};
 use wgrad::train::recipe::Precision;
-use wgrad::train::recipe::Recipe;
 use wgrad::train::weights::{self, Tensors};
 use wgrad::train::{Device, Evaluation, Evaluator, Feed, Placement, Session};
 
 use super::setup::{Setup, Watch, devices};
 
 fn setup() -> Setup {
-    Setup::of_flags(Recipe { max_steps: Some(4), ..Recipe::default() })
+    Setup::of_flags("max_steps = 4")
 }
 
 fn task(setup: &Setup, batch_size: usize) -> Task {

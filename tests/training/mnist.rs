@@ -5,8 +5,6 @@ use std::time::Instant;
 
 use pollster::block_on;
 use serde::Deserialize;
-use wgrad::data::DataSource;
-use wgrad::train::recipe::Recipe;
 use wgrad::train::{Device, DeviceChoice};
 
 use super::setup::Setup;
@@ -37,15 +35,8 @@ fn folder() -> Option<PathBuf> {
 /// One epoch with seed 0 ends within three standard deviations of PyTorch's mean.
 fn check(device: &Device) {
     let Some(folder) = folder() else { return };
-    let flags = Recipe {
-        data: Some(DataSource::Mnist(folder)),
-        model: Some("seed-cnn".to_string()),
-        epochs: Some(1),
-        batch_size: Some(64),
-        lr: Some(0.05),
-        ..Recipe::default()
-    };
-    let setup = Setup::of_flags(flags);
+    let flags = "model = 'seed-cnn'\nepochs = 1\nbatch_size = 64\nlr = 0.05";
+    let setup = Setup::of_flags(&format!("data = 'mnist:{}'\n{flags}", folder.display()));
     let began = Instant::now();
     let accuracy = setup.train(device).evaluation.accuracy;
     println!("MNIST on {}: {accuracy:.4} in {:.0} s", device.name(), began.elapsed().as_secs_f64());

@@ -7,7 +7,6 @@ use pollster::block_on;
 use wgrad::data::{Dataset, Images, Split};
 use wgrad::models::ModelSpec;
 use wgrad::plan::{BINDING_UNIT, RUNS_IN_FLIGHT};
-use wgrad::train::recipe::Recipe;
 use wgrad::train::{Device, Feed, Placement, Settings, Trainer};
 
 use super::setup::{Outcome, Setup, Watch, devices, gpus};
@@ -21,8 +20,7 @@ layers = [
 
 /// Over an epoch's end.
 fn setup() -> Setup {
-    let mut setup =
-        Setup::of_flags(Recipe { max_steps: Some(16), batch_size: Some(97), ..Recipe::default() });
+    let mut setup = Setup::of_flags("max_steps = 16\nbatch_size = 97");
     setup.model = ModelSpec::parse("small", MODEL).unwrap().bind([1, 8, 8], 10).unwrap();
     setup
 }

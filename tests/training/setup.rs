@@ -40,9 +40,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// What `wgrad train` does with these flags.
-    pub fn of_flags(flags: Recipe) -> Setup {
-        let recipe = Recipe::from_flags(flags, None).resolve().unwrap();
+    /// What `wgrad train` does with these flags, written as in a recipe.
+    pub fn of_flags(flags: &str) -> Setup {
+        let recipe = Recipe::from_flags(flags.parse().unwrap(), None).resolve().unwrap();
         let data = Dataset::load(&recipe.data, recipe.seed, &|_, _| {}).unwrap();
         let model = ModelSpec::load(&recipe.model).unwrap().bind(data.image, data.classes.len()).unwrap();
         let normalization = if recipe.normalize { Normalization::of(&data.train).unwrap() } else { None };

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 
-use super::{Recipe, ResolvedRecipe};
+use super::{
+    InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
+};
 use crate::error::{Error, Result};
 use crate::fields;
 
@@ -28,18 +31,48 @@ impl Recipe {
             Error::Recipe(format!("{}{}: {message}", path.display(), place(text, error.span())))
         };
         let table: toml::Table = toml::from_str(text).map_err(fail)?;
-        if let Some(fields::UnknownField { name, known }) = fields::unknown_field::<Recipe>(&table) {
-            let hint = fields::hint(name, known);
+        let known = Recipe::keys();
+        if let Some(name) = table.keys().find(|name| !known.contains(&name.as_str())) {
+            let hint = fields::hint(name, &known);
             return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
         }
-        toml::from_str(text).map_err(fail)
+        // Each theme takes its own keys: read one by one, they say in which line an error is.
+        Ok(Recipe {
+            input: toml::from_str(text).map_err(fail)?,
+            length: toml::from_str(text).map_err(fail)?,
+            optimizer: toml::from_str(text).map_err(fail)?,
+            schedule: toml::from_str(text).map_err(fail)?,
+            run: toml::from_str(text).map_err(fail)?,
+        })
+    }
+
+    /// The keys of recipe files.
+    pub fn keys() -> Vec<&'static str> {
+        let themes = [
+            fields::fields_of::<InputSettings>(),
+            fields::fields_of::<LengthSettings>(),
+            fields::fields_of::<OptimizerSettings>(),
+            fields::fields_of::<ScheduleSettings>(),
+            fields::fields_of::<RunSettings>(),
+        ];
+        themes.concat()
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Recipe> {
+        Recipe::parse(text, Path::new("recipe"))
     }
 }
 
 impl ResolvedRecipe {
     /// The text of `recipe.toml` in a run's folder: a recipe file that resolves to these settings, but for `out`.
     pub fn to_toml(&self) -> Result<String> {
-        let text = toml::to_string(&Recipe { out: None, ..self.to_recipe() });
+        let mut recipe = self.to_recipe();
+        recipe.run.out = None;
+        let text = toml::to_string(&recipe);
         let text = text.map_err(|error| Error::Recipe(format!("the recipe cannot be saved: {error}")))?;
         Ok(format!("# The settings of a wgrad run. `wgrad train` takes this file as a recipe.\n{text}"))
     }

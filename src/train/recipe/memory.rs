@@ -3,38 +3,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::theme::names;
 use crate::error::{Error, Result};
 
 /// A number of bytes: the value of `--memory-limit`, such as `512MiB` or `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemorySize(pub u64);
 
+names! { "way to recompute",
 /// Whether activations that are cheap to make again are kept for the backward pass: the value of `--recompute`. No result
 /// depends on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Recompute {
     /// On the CPU they are recomputed, on a GPU before a step would have to be split into micro-batches.
     #[default]
-    Auto,
+    Auto = "auto",
     /// They are recomputed where that needs less memory.
-    Always,
+    Always = "always",
     /// They are kept.
-    Never,
+    Never = "never",
 }
-
-impl Recompute {
-    /// All of them.
-    pub const ALL: [Recompute; 3] = [Recompute::Auto, Recompute::Always, Recompute::Never];
-
-    /// As flags and recipes have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Recompute::Auto => "auto",
-            Recompute::Always => "always",
-            Recompute::Never => "never",
-        }
-    }
 }
 
 const UNITS: [(&str, u64); 9] = [

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::data::DataSource;
 use crate::error::Error;
 use crate::optim::{Adam, Curve, Sgd};
 
@@ -54,14 +55,14 @@ fn the_digits_recipe_applies_only_to_bare_commands() {
     assert_eq!((resolved.data, resolved.model.as_str()), (DataSource::Digits, "digits-cnn"));
     assert!(resolved.label_smoothing > 0.0);
 
-    let epochs = Recipe { epochs: Some(3), ..Recipe::default() };
+    let epochs = parse("epochs = 3");
     let resolved = Recipe::from_flags(epochs, None).resolve().unwrap();
     assert_eq!(resolved.length, Length::Epochs(3));
     assert_eq!(resolved.algorithm.name(), OptimizerName::AdamW);
 
-    let data = Recipe { data: Some(DataSource::Digits), ..Recipe::default() };
+    let data = parse("data = \"digits\"");
     assert_eq!(Recipe::from_flags(data.clone(), None), data);
-    let model = Recipe { model: Some("lenet5".to_string()), ..Recipe::default() };
+    let model = parse("model = \"lenet5\"");
     assert_eq!(Recipe::from_flags(model.clone(), None), model);
     let file = parse("lr = 0.5");
     assert_eq!(Recipe::from_flags(Recipe::default(), Some(file.clone())), file);
@@ -70,7 +71,7 @@ fn the_digits_recipe_applies_only_to_bare_commands() {
 #[test]
 fn flags_come_before_the_file() {
     let file = parse("lr = 0.5\nmomentum = 0.9\nepochs = 7\nseed = 3\nshuffle = false");
-    let flags = Recipe { lr: Some(0.25), shuffle: Some(true), ..Recipe::default() };
+    let flags = parse("lr = 0.25\nshuffle = true");
     let both = parse("lr = 0.25\nmomentum = 0.9\nepochs = 7\nseed = 3\nshuffle = true");
     assert_eq!(flags.over(file), both);
 }
@@ -150,7 +151,7 @@ fn devices() {
 fn the_folder_is_not_saved_with_the_run() {
     let resolved = resolve("out = \"runs/a\"");
     assert_eq!(resolved.out.as_deref(), Some(Path::new("runs/a")));
-    assert_eq!(resolved.to_recipe().out, resolved.out);
+    assert_eq!(resolved.to_recipe().run.out, resolved.out);
     assert!(!resolved.to_toml().unwrap().contains("runs/a"));
 }
 
@@ -171,7 +172,7 @@ fn unreadable_recipes_name_the_line() {
         ("lr = 0.1\nbatch-size = 3", "r.toml: unknown setting \"batch-size\"; did you mean \"batch_size\"?"),
         ("no_shuffle = true", "did you mean \"shuffle\"?"),
         ("wieght_decay = 1.0", "did you mean \"weight_decay\"?"),
-        ("zzz = 1", "it takes data, model, init, epochs"),
+        ("zzz = 1", "it takes data, model, init, shuffle, normalize, epochs"),
         (
             "seed = 1\nlr = \"fast\"",
             "r.toml line 2 (`lr = \"fast\"`): invalid type: string \"fast\", expected a number",
@@ -182,7 +183,8 @@ fn unreadable_recipes_name_the_line() {
         ),
         ("epochs = 1.5", "expected a whole number"),
         ("betas = [0.9]", "array of length 2"),
-        ("optimizer = \"sdg\"", "unknown variant `sdg`, expected one of `sgd`, `adam`, `adamw`"),
+        ("optimizer = \"sdg\"", "unknown optimizer \"sdg\"; it takes sgd, adam, adamw"),
+        ("schedule = \"onecycle\"", "unknown schedule \"onecycle\"; did you mean \"one-cycle\"?"),
         (
             "data = \"mnits:/x\"",
             "line 1 (`data = \"mnits:/x\"`): unknown data source \"mnits:/x\"; did you mean",
@@ -258,7 +260,9 @@ fn values_out_of_range_name_flag_and_range() {
         let message = error_of(text);
         assert!(message.contains(expected), "{text}: {message}");
     }
-    let seed = Recipe { seed: Some(u64::MAX), ..Recipe::default() }.resolve().unwrap_err();
+    let mut seed = Recipe::default();
+    seed.run.seed = Some(u64::MAX);
+    let seed = seed.resolve().unwrap_err();
     assert!(seed.to_string().starts_with("--seed is 18446744073709551615; it must be at most 92"), "{seed}");
 }
 
@@ -310,6 +314,6 @@ fn every_setting_reaches_some_resolved_recipe() {
         seen.extend(table.keys().cloned());
     }
     let known: std::collections::BTreeSet<String> =
-        crate::fields::fields_of::<Recipe>().iter().map(|name| name.to_string()).collect();
+        Recipe::keys().iter().map(|name| name.to_string()).collect();
     assert_eq!(seen, known);
 }

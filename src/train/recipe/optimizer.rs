@@ -1,0 +1,185 @@
+//! The optimizer, its settings, and what is done to loss and gradients.
+
+use std::sync::Arc;
+
+use super::dependent::{Dependent, Setting, with_choice};
+use super::range::{fail, not_negative, positive, require, within_one};
+use super::theme::{names, pair, theme};
+use crate::error::Result;
+use crate::graph::Update;
+use crate::optim::{Adam, Sgd};
+
+theme! {
+/// Optimizer and loss.
+#[command(next_help_heading = "Optimizer and loss")]
+pub struct OptimizerSettings {
+    /// Optimizer [default: sgd]
+    #[arg(long, value_name = "NAME")]
+    pub optimizer: Option<OptimizerName>,
+    /// Learning rate; one-cycle's maximum [default: 0.001]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// sgd: factor on the running gradient [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub momentum: Option<f64>,
+    /// sgd: how much of a new gradient is left out of the running one [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub dampening: Option<f64>,
+    /// sgd: look ahead by the running gradient
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub nesterov: Option<bool>,
+    /// adam, adamw: decay of the averages of gradient and square [default: 0.9,0.999]
+    #[arg(long, value_name = "B1,B2", value_parser = pair, allow_hyphen_values = true)]
+    pub betas: Option<[f64; 2]>,
+    /// adam, adamw: added to the denominator [default: 1e-8]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub eps: Option<f64>,
+    /// Decay of all parameters [default: 0; adamw: 0.01]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub weight_decay: Option<f64>,
+    /// Part of the target that is spread over all classes [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub label_smoothing: Option<f64>,
+    /// Scale gradients down to this norm, all together [default: never]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub clip_norm: Option<f64>,
+}
+}
+
+names! { "optimizer",
+/// An optimizer, by its name in flags and recipes.
+pub enum OptimizerName {
+    /// `torch.optim.SGD`.
+    #[default]
+    Sgd = "sgd",
+    /// `torch.optim.Adam`.
+    Adam = "adam",
+    /// `torch.optim.AdamW`.
+    AdamW = "adamw",
+}
+}
+
+/// An optimizer with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Algorithm {
+    /// SGD.
+    Sgd(Sgd),
+    /// Adam or AdamW.
+    Adam(Adam),
+}
+
+impl Algorithm {
+    /// Its elementwise rule, for [`crate::plan::Optimizer`].
+    pub fn update(&self) -> Arc<dyn Update> {
+        match *self {
+            Algorithm::Sgd(sgd) => Arc::new(sgd),
+            Algorithm::Adam(adam) => Arc::new(adam),
+        }
+    }
+
+    /// Its name in flags and recipes.
+    pub fn name(&self) -> OptimizerName {
+        match self {
+            Algorithm::Sgd(_) => OptimizerName::Sgd,
+            Algorithm::Adam(Adam { decoupled: false, .. }) => OptimizerName::Adam,
+            Algorithm::Adam(Adam { decoupled: true, .. }) => OptimizerName::AdamW,
+        }
+    }
+
+    /// The same as settings.
+    pub(super) fn settings(&self) -> OptimizerSettings {
+        let named = OptimizerSettings { optimizer: Some(self.name()), ..OptimizerSettings::default() };
+        match *self {
+            Algorithm::Sgd(Sgd { momentum, dampening, nesterov }) => OptimizerSettings {
+                momentum: Some(momentum),
+                dampening: Some(dampening),
+                nesterov: Some(nesterov),
+                ..named
+            },
+            Algorithm::Adam(Adam { betas, eps, .. }) => {
+                OptimizerSettings { betas: Some(betas), eps: Some(eps), ..named }
+            }
+        }
+    }
+}
+
+impl OptimizerSettings {
+    pub(super) fn algorithm(&self) -> Result<Algorithm> {
+        match self.optimizer.unwrap_or_default() {
+            OptimizerName::Sgd => self.sgd().map(Algorithm::Sgd),
+            OptimizerName::Adam => self.adam(false).map(Algorithm::Adam),
+            OptimizerName::AdamW => self.adam(true).map(Algorithm::Adam),
+        }
+    }
+
+    pub(super) fn weight_decay(&self) -> Result<f64> {
+        let default = if self.optimizer == Some(OptimizerName::AdamW) { 0.01 } else { 0.0 };
+        not_negative("--weight-decay", self.weight_decay.unwrap_or(default))
+    }
+
+    pub(super) fn lr(&self) -> Result<f64> {
+        not_negative("--lr", self.lr.unwrap_or(1e-3))
+    }
+
+    pub(super) fn label_smoothing(&self) -> Result<f64> {
+        within_one("--label-smoothing", self.label_smoothing.unwrap_or(0.0))
+    }
+
+    pub(super) fn clip_norm(&self) -> Result<Option<f64>> {
+        self.clip_norm.map(|norm| positive("--clip-norm", norm)).transpose()
+    }
+
+    fn sgd(&self) -> Result<Sgd> {
+        let momentum = not_negative("--momentum", self.momentum.unwrap_or(0.0))?;
+        let dampening = self.dampening.unwrap_or(0.0);
+        require((dampening as f32).is_finite(), "--dampening", dampening, "finite")?;
+        let nesterov = self.nesterov.unwrap_or(false);
+        if nesterov && (momentum == 0.0 || dampening != 0.0) {
+            return fail(format!(
+                "--nesterov needs a --momentum above 0 and no --dampening, not {momentum} and {dampening}"
+            ));
+        }
+        Ok(Sgd { momentum, dampening, nesterov })
+    }
+
+    fn adam(&self, decoupled: bool) -> Result<Adam> {
+        Ok(Adam { betas: self.betas([0.9, 0.999])?, eps: self.eps(1e-8)?, decoupled })
+    }
+
+    fn betas(&self, default: [f64; 2]) -> Result<[f64; 2]> {
+        let betas = self.betas.unwrap_or(default);
+        for beta in betas {
+            // Rounded, as the device has it: a beta just below 1 would divide by zero there.
+            let rounded = beta as f32;
+            require(
+                (0.0..1.0).contains(&rounded),
+                "--betas",
+                beta,
+                "two numbers of at least 0 and less than 1",
+            )?;
+        }
+        Ok(betas)
+    }
+
+    fn eps(&self, default: f64) -> Result<f64> {
+        let eps = self.eps.unwrap_or(default);
+        let normal = eps as f32 >= f32::MIN_POSITIVE;
+        require(normal && (eps as f32).is_finite(), "--eps", eps, "above 1.2e-38 and finite")?;
+        Ok(eps)
+    }
+
+    /// Each setting that only some optimizers have.
+    pub(super) fn dependents(&mut self, chosen: OptimizerName) -> Vec<Dependent<'_>> {
+        let sgd = chosen == OptimizerName::Sgd;
+        let [of_sgd, of_adam] = ["--optimizer sgd", "--optimizer adam or adamw"];
+        let dependents: [(_, &mut dyn Setting, _, _); 5] = [
+            ("--momentum", &mut self.momentum, sgd, of_sgd),
+            ("--dampening", &mut self.dampening, sgd, of_sgd),
+            ("--nesterov", &mut self.nesterov, sgd, of_sgd),
+            ("--betas", &mut self.betas, !sgd, of_adam),
+            ("--eps", &mut self.eps, !sgd, of_adam),
+        ];
+        with_choice(dependents, chosen.name())
+    }
+}

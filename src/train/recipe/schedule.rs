@@ -1,0 +1,207 @@
+//! How the learning rate changes.
+
+use super::dependent::{Dependent, Setting, with_choice};
+use super::range::{count, fail, positive, require, within_one};
+use super::theme::{names, theme};
+use crate::error::{Error, Result};
+use crate::optim::{Curve, Schedule};
+
+theme! {
+/// The learning rate's schedule.
+#[command(next_help_heading = "Schedule")]
+pub struct ScheduleSettings {
+    /// How the learning rate changes [default: constant]
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<ScheduleName>,
+    /// First raise the learning rate linearly for so many steps [default: 0]
+    #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
+    pub warmup_steps: Option<u32>,
+    /// cosine: the learning rate at the end [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub min_lr: Option<f64>,
+    /// step: steps between two decays
+    #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
+    pub step_size: Option<u32>,
+    /// step, multi-step, exponential: the factor of a decay [default: 0.1; exponential needs it]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub gamma: Option<f64>,
+    /// multi-step: the steps after which the rate decays
+    #[arg(long, value_name = "STEPS,...", value_delimiter = ',')]
+    pub milestones: Option<Vec<u32>>,
+    /// one-cycle: part of the run in which the rate rises [default: 0.3]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub pct_start: Option<f64>,
+    /// one-cycle: the highest rate over the first [default: 25]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub div_factor: Option<f64>,
+    /// one-cycle: the first rate over the last [default: 10000]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub final_div_factor: Option<f64>,
+}
+}
+
+names! { "schedule",
+/// A schedule, by its name in flags and recipes.
+pub enum ScheduleName {
+    /// No change.
+    #[default]
+    Constant = "constant",
+    /// `StepLR`.
+    Step = "step",
+    /// `MultiStepLR`.
+    MultiStep = "multi-step",
+    /// `ExponentialLR`.
+    Exponential = "exponential",
+    /// `CosineAnnealingLR` over the run.
+    Cosine = "cosine",
+    /// `OneCycleLR` over the run.
+    OneCycle = "one-cycle",
+}
+}
+
+impl ScheduleSettings {
+    pub(super) fn schedule(&self, lr: f64) -> Result<Schedule> {
+        let warmup_steps = self.warmup_steps.unwrap_or(0).into();
+        Ok(Schedule { lr, warmup_steps, curve: self.curve(lr)? })
+    }
+
+    fn curve(&self, lr: f64) -> Result<Curve> {
+        let gamma = |default: Option<f64>| match self.gamma.or(default) {
+            Some(gamma) => positive("--gamma", gamma),
+            None => fail("--schedule exponential needs --gamma, the factor of each step, such as 0.999"),
+        };
+        Ok(match self.schedule.unwrap_or_default() {
+            ScheduleName::Constant => Curve::Constant,
+            ScheduleName::Step => {
+                let Some(step_size) = self.step_size else {
+                    return fail("--schedule step needs --step-size, the number of steps between two decays");
+                };
+                let step_size = count("--step-size", step_size)?.into();
+                Curve::Step { step_size, gamma: gamma(Some(0.1))? }
+            }
+            ScheduleName::MultiStep => {
+                Curve::MultiStep { milestones: self.milestones()?, gamma: gamma(Some(0.1))? }
+            }
+            ScheduleName::Exponential => Curve::Exponential { gamma: gamma(None)? },
+            ScheduleName::Cosine => Curve::Cosine { min_lr: self.min_lr(lr)? },
+            ScheduleName::OneCycle => self.one_cycle()?,
+        })
+    }
+
+    fn min_lr(&self, lr: f64) -> Result<f64> {
+        let min_lr = self.min_lr.unwrap_or(0.0);
+        let allowed = format!("from 0 to --lr, which is {lr}");
+        require((0.0..=lr).contains(&min_lr), "--min-lr", min_lr, allowed)?;
+        Ok(min_lr)
+    }
+
+    fn one_cycle(&self) -> Result<Curve> {
+        let pct_start = within_one("--pct-start", self.pct_start.unwrap_or(0.3))?;
+        let div_factor = positive("--div-factor", self.div_factor.unwrap_or(25.0))?;
+        require(div_factor >= 1.0, "--div-factor", div_factor, "at least 1: --lr is the highest rate")?;
+        let final_div_factor = positive("--final-div-factor", self.final_div_factor.unwrap_or(1e4))?;
+        let falls = div_factor * final_div_factor >= 1.0;
+        let allowed = "at least 1 / --div-factor: --lr is the highest rate";
+        require(falls, "--final-div-factor", final_div_factor, allowed)?;
+        Ok(Curve::OneCycle { pct_start, div_factor, final_div_factor })
+    }
+
+    fn milestones(&self) -> Result<Vec<u64>> {
+        let milestones = self.milestones.as_deref().unwrap_or_default();
+        if milestones.is_empty() {
+            return fail(
+                "--schedule multi-step needs --milestones, the steps of its decays, such as 1000,2000",
+            );
+        }
+        let increasing = milestones[0] > 0 && milestones.is_sorted_by(|a, b| a < b);
+        let written: Vec<String> = milestones.iter().map(u32::to_string).collect();
+        require(increasing, "--milestones", written.join(","), "increasing numbers of steps, all above 0")?;
+        Ok(milestones.iter().map(|&milestone| milestone.into()).collect())
+    }
+
+    /// A schedule as settings.
+    pub(super) fn of(schedule: &Schedule) -> ScheduleSettings {
+        let steps = |steps: u64| steps as u32;
+        let mut settings =
+            ScheduleSettings { warmup_steps: Some(steps(schedule.warmup_steps)), ..Default::default() };
+        settings.schedule = Some(match &schedule.curve {
+            Curve::Constant => ScheduleName::Constant,
+            Curve::Step { step_size, gamma } => {
+                (settings.step_size, settings.gamma) = (Some(steps(*step_size)), Some(*gamma));
+                ScheduleName::Step
+            }
+            Curve::MultiStep { milestones, gamma } => {
+                settings.milestones = Some(milestones.iter().copied().map(steps).collect());
+                settings.gamma = Some(*gamma);
+                ScheduleName::MultiStep
+            }
+            Curve::Exponential { gamma } => {
+                settings.gamma = Some(*gamma);
+                ScheduleName::Exponential
+            }
+            Curve::Cosine { min_lr } => {
+                settings.min_lr = Some(*min_lr);
+                ScheduleName::Cosine
+            }
+            Curve::OneCycle { pct_start, div_factor, final_div_factor } => {
+                settings.warmup_steps = None;
+                settings.pct_start = Some(*pct_start);
+                settings.div_factor = Some(*div_factor);
+                settings.final_div_factor = Some(*final_div_factor);
+                ScheduleName::OneCycle
+            }
+        });
+        settings
+    }
+
+    /// Each setting that only some schedules have.
+    pub(super) fn dependents(&mut self, chosen: ScheduleName) -> Vec<Dependent<'_>> {
+        use ScheduleName::*;
+        let is = |names: &[ScheduleName]| names.contains(&chosen);
+        let of_one_cycle = "--schedule one-cycle";
+        let dependents: [(_, &mut dyn Setting, _, _); 8] = [
+            (
+                "--warmup-steps",
+                &mut self.warmup_steps,
+                !is(&[OneCycle]),
+                "schedules that do not rise by themselves as one-cycle does",
+            ),
+            ("--min-lr", &mut self.min_lr, is(&[Cosine]), "--schedule cosine"),
+            ("--step-size", &mut self.step_size, is(&[Step]), "--schedule step"),
+            (
+                "--gamma",
+                &mut self.gamma,
+                is(&[Step, MultiStep, Exponential]),
+                "--schedule step, multi-step or exponential",
+            ),
+            ("--milestones", &mut self.milestones, is(&[MultiStep]), "--schedule multi-step"),
+            ("--pct-start", &mut self.pct_start, is(&[OneCycle]), of_one_cycle),
+            ("--div-factor", &mut self.div_factor, is(&[OneCycle]), of_one_cycle),
+            ("--final-div-factor", &mut self.final_div_factor, is(&[OneCycle]), of_one_cycle),
+        ];
+        with_choice(dependents, chosen.name())
+    }
+}
+
+/// Fails if the schedule does not fit into a run of so many steps.
+pub(super) fn check_schedule(schedule: &Schedule, total: u64) -> Result<()> {
+    check_warmup(schedule, total)?;
+    let last = schedule.learning_rate(total.saturating_sub(1), total);
+    if !(last as f32).is_finite() {
+        return Err(Error::Recipe(format!(
+            "the learning rate would grow to {last:e} in {total} steps; use a smaller --gamma"
+        )));
+    }
+    Ok(())
+}
+
+/// Fails if the warmup is all of the run.
+pub(super) fn check_warmup(schedule: &Schedule, total: u64) -> Result<()> {
+    let warmup = schedule.warmup_steps;
+    if warmup > 0 && warmup >= total {
+        return Err(Error::Recipe(format!(
+            "--warmup-steps is {warmup}, but the run has {total} steps; it must be less"
+        )));
+    }
+    Ok(())
+}
