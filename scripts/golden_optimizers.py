@@ -8,14 +8,16 @@ f64 from f32 numbers. Tensors of a case:
     <case>/want.param.<i>       value after the last step; after the first: .step1
     <case>/want.<slot>.<i>      the optimizer's state at the end, under PyTorch's names
 
-The metadata's `cases` is a JSON list of {id, optimizer, args, clip_norm, steps, atol};
-gradients are clipped to clip_norm before each step unless it is null. Tolerances are
+The metadata's `cases` is a JSON list of {id, optimizer, args, clip_norm, clip_value,
+steps, atol}; gradients are clipped to clip_norm and clip_value before each step unless
+they are null. Tolerances are
 those of golden_operators.py.
 """
 
 import json
 import zlib
 
+import timm.optim
 import torch
 
 from golden_file import disturbed, save, tolerances
@@ -23,12 +25,22 @@ from golden_file import disturbed, save, tolerances
 STEPS = 12
 SAFETY = 8
 SHAPES = [(7, 3), (70,), ()]
-SLOTS = ["momentum_buffer", "exp_avg", "exp_avg_sq"]
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SLOTS = ["momentum_buffer", "exp_avg", "exp_avg_sq", "square_avg", "grad_avg", "sum"]
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+    "lion": timm.optim.Lion,
+}
 
 
-def case(id, optimizer, lr, clip_norm=None, **args):
-    return dict(id=id, optimizer=optimizer, args={"lr": lr, **args}, clip_norm=clip_norm)
+def case(id, optimizer, lr, clip_norm=None, clip_value=None, **args):
+    return dict(
+        id=id, optimizer=optimizer, args={"lr": lr, **args}, clip_norm=clip_norm,
+        clip_value=clip_value,
+    )  # fmt: skip
 
 
 CASES = [
@@ -49,6 +61,18 @@ CASES = [
     case("adamw_no_decay", "adamw", 0.01, weight_decay=0.0),
     case("adamw_args", "adamw", 0.02, betas=[0.85, 0.99], eps=1e-6, weight_decay=0.2),
     case("adamw_clip", "adamw", 0.01, clip_norm=3.0, weight_decay=0.05),
+    case("sgd_clip_value", "sgd", 0.1, clip_value=0.3),
+    case("adamw_clip_value", "adamw", 0.01, clip_value=0.5, weight_decay=0.05),
+    case("rmsprop", "rmsprop", 1e-2),
+    case("rmsprop_args", "rmsprop", 0.02, alpha=0.9, eps=1e-3, weight_decay=0.1),
+    case("rmsprop_momentum", "rmsprop", 0.01, momentum=0.9),
+    case("rmsprop_centered", "rmsprop", 0.01, centered=True, alpha=0.95, eps=1e-4),
+    case("rmsprop_all", "rmsprop", 0.01, centered=True, momentum=0.8, eps=1e-3, clip_norm=2.0),
+    case("adagrad", "adagrad", 1e-2),
+    case("adagrad_args", "adagrad", 0.1, lr_decay=0.1, eps=1e-3, weight_decay=0.1),
+    case("lion", "lion", 1e-3),
+    case("lion_args", "lion", 0.01, betas=[0.8, 0.95], weight_decay=0.2),
+    case("lion_clip", "lion", 0.01, clip_norm=1.0, weight_decay=0.05),
 ]
 
 
@@ -73,6 +97,8 @@ def train(case, params, grads, dtype, change=lambda x: x):
             param.grad = grad[step].clone()
         if case["clip_norm"]:
             torch.nn.utils.clip_grad_norm_(params, case["clip_norm"])
+        if case["clip_value"]:
+            torch.nn.utils.clip_grad_value_(params, case["clip_value"])
         optimizer.step()
         if step == 0:
             want |= {f"want.param.{i}.step1": p.detach().clone() for i, p in enumerate(params)}

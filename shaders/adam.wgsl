@@ -32,7 +32,7 @@ fn update(
         let settings = groups[i / 16u];
         let rate = step.learning_rate * settings.x;
         var w = parameters[i];
-        var g = settled.factor * gradients[i];
+        var g = gradient(i, settled);
         if params.decoupled != 0u {
             w *= 1.0 - rate * settings.y;
         } else {

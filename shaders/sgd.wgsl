@@ -26,7 +26,7 @@ fn update(
     for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
         let settings = groups[i / 16u];
         let w = parameters[i];
-        let g = settled.factor * gradients[i] + settings.y * w;
+        let g = gradient(i, settled) + settings.y * w;
         let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
         momentum_buffer[i] = m;
         var direction = g;

@@ -298,6 +298,18 @@ const SMALL: &[Small] = &[
         },
         left: &["conv2d", "batch_norm", "conv2d", "batch_norm"],
     },
+    Small {
+        name: "norms that are given statistics by convolutions, one of them read twice",
+        build: |g, x| {
+            let y = layer(g, "conv2d", "out_channels = 8\nkernel_size = 3\nbias = false", x)?;
+            let y = bn(g, y).and_then(|y| relu(g, y))?;
+            let z = layer(g, "conv2d", "out_channels = 8\nkernel_size = 1\ngroups = 8", y)?;
+            let sum = bn(g, z).and_then(|z| add(g, z, y))?;
+            let z = layer(g, "conv2d", "out_channels = 8\nkernel_size = 1", sum)?;
+            bn(g, z).and_then(|y| add(g, y, z))
+        },
+        left: &["conv2d", "batch_norm", "conv2d", "batch_norm", "conv2d", "batch_norm"],
+    },
     Small { name: "relu without norm", build: relu, left: &[] },
     Small {
         name: "silu without norm, whose result does not tell",

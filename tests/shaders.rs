@@ -7,7 +7,7 @@ use std::sync::Arc;
 use naga::back::{hlsl, msl, spv};
 use wgrad::gpu::Reflection;
 use wgrad::graph::{Capabilities, Dispatch, Variant};
-use wgrad::optim::{Adam, Sgd};
+use wgrad::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
 use wgrad::plan::{self, Command, Plan, Program};
 use wgrad::selftest::{self, Case};
 use wgrad::{graph, ops};
@@ -29,9 +29,12 @@ fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
     for sample in ops::registry().iter().flat_map(selftest::samples) {
         collect(&Case::new(&sample).expect("samples build").program);
     }
-    let updates: [Arc<dyn graph::Update>; 2] = [
+    let updates: [Arc<dyn graph::Update>; 5] = [
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
+        Arc::new(RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.9, centered: true }),
+        Arc::new(Adagrad { lr_decay: 0.0, eps: 1e-10 }),
+        Arc::new(Lion { betas: [0.9, 0.99] }),
     ];
     for update in updates {
         collect(&training_step(update.clone()));

@@ -30,4 +30,6 @@ struct Step {
     micro_batch: u32,
     micro_batches: u32,
     optimizer: vec4<f32>,
+    clip_value: f32,
+    ema_share: f32,
 }

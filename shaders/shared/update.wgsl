@@ -24,6 +24,12 @@ struct Settled {
     factor: f32, // on gradients, from clipping and from the loss scale
 }
 
+// The gradient to update by: clipped, without the loss scale. NaN passes.
+fn gradient(i: u32, settled: Settled) -> vec4<f32> {
+    let g = settled.factor * gradients[i];
+    return select(g, step.clip_value * sign(g), abs(g) > vec4<f32>(step.clip_value));
+}
+
 // Once a loss or norm is not finite, control[0] stays 1 and every update from this step on is left out. All invocations
 // must call this; the first workgroup writes the control words.
 fn settle(group: u32, local: u32) -> Settled {

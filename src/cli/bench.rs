@@ -7,9 +7,8 @@ use super::report::{align_numbers, say, table};
 use super::{BenchArgs, bench_input, device, model, trace};
 use crate::error::{Error, Result};
 use crate::graph::Mode;
-use crate::optim::{Adam, Sgd};
 use crate::train::program::Task;
-use crate::train::recipe::{Algorithm, OptimizerName};
+use crate::train::recipe::Algorithm;
 use crate::train::{Benchmark, BenchmarkSettings, Kernel, Profile, benchmark};
 
 /// Rows of the table of single kernels.
@@ -31,7 +30,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
     let settings = BenchmarkSettings {
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
         steps,
-        algorithm: algorithm(args),
+        algorithm: Algorithm::named(args.optimizer, args.momentum)?,
         unfused: args.unfused,
         recompute: args.recompute,
         profile: args.profile || args.trace.is_some(),
@@ -50,18 +49,6 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         say(format!("trace: {} (for https://ui.perfetto.dev or chrome://tracing)", path.display()));
     }
     Ok(())
-}
-
-/// The optimizer with PyTorch's settings.
-pub(super) fn algorithm(args: &BenchArgs) -> Algorithm {
-    match args.optimizer {
-        OptimizerName::Sgd => {
-            Algorithm::Sgd(Sgd { momentum: args.momentum, dampening: 0.0, nesterov: false })
-        }
-        name => {
-            Algorithm::Adam(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: name == OptimizerName::AdamW })
-        }
-    }
 }
 
 fn print(measured: &Benchmark) {

@@ -1,9 +1,9 @@
-use super::bench::algorithm;
 use super::report::{align_numbers, say, table};
 use super::train::load_data;
 use super::{BenchArgs, device, model};
 use crate::data::{DataSource, clamp_batch_size};
 use crate::error::{Error, Result};
+use crate::train::recipe::Algorithm;
 use crate::train::{InputBenchmark, InputBenchmarkSettings, input_benchmark};
 
 /// `wgrad bench --input-pipeline`
@@ -20,7 +20,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         batch_size,
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
         steps,
-        algorithm: algorithm(args),
+        algorithm: Algorithm::named(args.optimizer, args.momentum)?,
     };
     let measured = pollster::block_on(input_benchmark(&model, &data, &device, &settings))?;
     if args.json {

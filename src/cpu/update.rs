@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Element, Session};
-use crate::graph::{Graph, ParameterGroup, Step, UpdatePage};
+use crate::graph::{Clip, Graph, ParameterGroup, Step, UpdatePage};
 use crate::plan::{PageList, Program};
 
 impl<T: Element> Session<T> {
@@ -20,7 +20,7 @@ impl<T: Element> Session<T> {
         let clip_norm = T::of(f64::from(step.clip_norm));
         let clip = clip_norm / (norm + T::of(1e-6));
         let clip = if step.clip_norm.is_finite() && clip < T::one() { clip } else { T::one() };
-        let clip = clip / scale;
+        let clip = Clip { factor: clip / scale, value: T::of(f64::from(step.clip_value)) };
         let mut parameters = std::mem::take(self.list_mut(PageList::Parameters));
         let slots = 0..program.slots().len();
         let mut slots: Vec<Vec<Vec<T>>> =
@@ -69,7 +69,7 @@ fn squares<T: Element>(values: &[T]) -> T {
 struct Pieces<'a, T> {
     gradients: &'a [T],
     group: ParameterGroup,
-    clip: T,
+    clip: Clip<T>,
     step: &'a Step,
 }
 

@@ -8,6 +8,7 @@ mod batch_norm;
 mod cross_entropy;
 mod gradient_sum;
 mod product;
+mod statistics;
 
 use crate::error::Result;
 use crate::graph::{Graph, Replacement};
@@ -16,8 +17,13 @@ use crate::graph::{Graph, Replacement};
 type Rule = fn(&Graph, usize) -> Option<Replacement>;
 
 /// The rules for a forward graph, in the order in which they are tried.
-const RULES: &[Rule] =
-    &[batch_norm::with_activation_and_residual, product::with_activation, cross_entropy::with_gradient];
+const RULES: &[Rule] = &[
+    batch_norm::with_activation_and_residual,
+    product::with_activation,
+    statistics::of_convolution,
+    statistics::into_batch_norm,
+    cross_entropy::with_gradient,
+];
 
 /// The rules for a graph with gradients.
 const GRADIENT_RULES: &[Rule] = &[gradient_sum::into_activation];

@@ -32,7 +32,7 @@ pub use init::Init;
 pub use op::Op;
 pub use rewrite::{Again, Replacement};
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
-pub use update::{LossScale, ParameterGroup, Step, Update, UpdatePage};
+pub use update::{Clip, LossScale, ParameterGroup, Step, Update, UpdatePage};
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Layout, Shape};

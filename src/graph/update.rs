@@ -1,7 +1,9 @@
 use std::fmt::Debug;
 
+use super::Real;
+
 /// What changes from step to step without changing the plan: the shaders' uniform block `step`.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// Seed of the run.
     pub seed: u64,
@@ -17,13 +19,38 @@ pub struct Step {
     pub learning_rate: f32,
     /// Gradients are scaled to this norm if theirs is larger; infinite for never.
     pub clip_norm: f32,
+    /// Each element of a gradient is brought within this of zero; infinite for never.
+    pub clip_value: f32,
+    /// How much of this step's weights goes into their running average (1 - decay).
+    pub ema_share: f32,
     /// Numbers that the optimizer derives from the step, such as bias corrections.
     pub optimizer: [f32; 4],
 }
 
+impl Default for Step {
+    /// The first step of seed 0, without clipping.
+    fn default() -> Step {
+        Step::FIRST
+    }
+}
+
 impl Step {
+    /// The first step of seed 0, at rate 0 and without clipping.
+    pub const FIRST: Step = Step {
+        seed: 0,
+        step: 0,
+        sample_base: 0,
+        micro_batch: 0,
+        micro_batches: 0,
+        learning_rate: 0.0,
+        clip_norm: f32::INFINITY,
+        clip_value: f32::INFINITY,
+        ema_share: 1.0,
+        optimizer: [0.0; 4],
+    };
+
     /// Size of the shaders' `struct Step`.
-    pub const BYTES: u64 = 48;
+    pub const BYTES: u64 = 64;
 
     /// The bytes of the shaders' `struct Step`.
     pub fn bytes(&self) -> [u8; Step::BYTES as usize] {
@@ -32,7 +59,8 @@ impl Step {
             .into_iter()
             .chain([self.learning_rate, self.clip_norm].map(f32::to_bits))
             .chain([self.micro_batch, self.micro_batches])
-            .chain(self.optimizer.map(f32::to_bits));
+            .chain(self.optimizer.map(f32::to_bits))
+            .chain([self.clip_value, self.ema_share].map(f32::to_bits));
         for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
@@ -99,10 +127,51 @@ pub struct UpdatePage<'a, T> {
     pub slots: Vec<&'a mut [T]>,
     /// Settings of these parameters.
     pub group: ParameterGroup,
-    /// Factor on the gradients from clipping and from the loss scale.
-    pub clip: T,
+    /// What clipping and the loss scale do to the gradients.
+    pub clip: Clip<T>,
     /// The step's numbers.
     pub step: &'a Step,
+}
+
+/// What clipping and the loss scale do to gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip<T> {
+    /// Factor on all.
+    pub factor: T,
+    /// Then each element is brought within this of zero; infinite for never.
+    pub value: T,
+}
+
+impl<T: Real> Clip<T> {
+    /// The gradient to update by.
+    pub fn of(&self, gradient: T) -> T {
+        let g = self.factor * gradient;
+        // NaN passes: it compares as not larger.
+        if g > self.value {
+            self.value
+        } else if g < -self.value {
+            -self.value
+        } else {
+            g
+        }
+    }
+}
+
+impl<T: Real> UpdatePage<'_, T> {
+    /// The learning rate of these parameters.
+    pub fn rate(&self) -> T {
+        T::of(f64::from(self.step.learning_rate)) * T::of(f64::from(self.group.rate))
+    }
+
+    /// Their weight decay.
+    pub fn decay(&self) -> T {
+        T::of(f64::from(self.group.weight_decay))
+    }
+
+    /// The numbers that the optimizer derived from the step.
+    pub fn numbers(&self) -> [T; 4] {
+        self.step.optimizer.map(|number| T::of(f64::from(number)))
+    }
 }
 
 /// An optimizer: one elementwise pass over pages of parameters, gradients and state.
@@ -121,7 +190,9 @@ pub trait Update: Debug + Send + Sync {
     fn uniforms(&self) -> Vec<(&'static str, super::Scalar)>;
 
     /// Numbers that depend on the step, from 1.
-    fn step_numbers(&self, step: u32) -> [f32; 4];
+    fn step_numbers(&self, _step: u32) -> [f32; 4] {
+        [0.0; 4]
+    }
 
     /// Updates one block in f32.
     fn update_f32(&self, page: UpdatePage<'_, f32>);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cast::Cast;
+use super::conv2d::Conv2d;
 use super::shared::batch_norm_grad::NormalizationGrad;
 use super::shared::batch_norm_host::{Channels, Data};
 use super::shared::matrix::Matrix;
@@ -79,10 +80,10 @@ pub enum Statistics {
     Running,
 }
 
-/// The operator. In training `(input[, weight, bias][, residual]) -> output, mean, invstd, var_unbiased`, by the batch's
-/// statistics; to make that output again `(input, mean, invstd[, weight, bias][, residual]) -> output`; in evaluation
-/// `(input, running_mean, running_var[, weight, bias][, residual]) -> output`. All but input, residual and output are
-/// `[C]`. With a residual and an epilogue it is `epilogue(batch_norm(input) + residual)`.
+/// The operator. In training `(input[, partials][, weight, bias][, residual]) -> output, mean, invstd, var_unbiased`, by
+/// the batch's statistics; to make that output again `(input, mean, invstd[, weight, bias][, residual]) -> output`; in
+/// evaluation `(input, running_mean, running_var[, weight, bias][, residual]) -> output`. All but input, partials, residual
+/// and output are `[C]`. With a residual and an epilogue it is `epilogue(batch_norm(input) + residual)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Added to the variance.
@@ -93,16 +94,18 @@ pub struct Normalization {
     pub epilogue: Option<Epilogue>,
     /// Whether the last input is added before the epilogue.
     pub residual: bool,
+    /// Whether the convolution that makes the input gives partial statistics of it, as the second input.
+    pub partials: bool,
 }
 
 impl Normalization {
-    /// Without residual and epilogue.
+    /// Without residual and epilogue, and with statistics of its own.
     pub const fn new(eps: f32, mode: Mode) -> Normalization {
         let statistics = match mode {
             Mode::Train => Statistics::Batch,
             Mode::Eval => Statistics::Running,
         };
-        Normalization { eps, statistics, epilogue: None, residual: false }
+        Normalization { eps, statistics, epilogue: None, residual: false, partials: false }
     }
 
     /// Whether the batch is normalised by its own statistics.
@@ -114,9 +117,9 @@ impl Normalization {
         self.statistics == Statistics::Batch
     }
 
-    /// Number of the first input after the input and statistics that are given: the weight, if there is one.
+    /// Number of the first input after the input and its statistics: the weight, if there is one.
     fn weight(&self) -> usize {
-        if self.finds_statistics() { 1 } else { 3 }
+        if self.finds_statistics() { 1 + usize::from(self.partials) } else { 3 }
     }
 
     /// How many of `inputs` come before the residual.
@@ -139,8 +142,18 @@ impl Op for Normalization {
         if !matches!(input.len(), 2 | 4) {
             return Err(format!("input must be [N, C, H, W] or [N, C], it is {input}"));
         }
-        let (vectors, residual) = inputs[1..].split_at(self.vectors(inputs.len()) - 1);
         let channels = input[1];
+        let first = 1 + usize::from(self.partials);
+        if self.partials {
+            let Matrix { slabs, .. } = matrix(input);
+            if !self.training() || *inputs[1].shape != [slabs, 2, channels] {
+                return Err(format!(
+                    "expects statistics [{slabs}, 2, {channels}] for input {input} in training, they are {}",
+                    inputs[1].shape
+                ));
+            }
+        }
+        let (vectors, residual) = inputs[first..].split_at(self.vectors(inputs.len()) - first);
         if let Some(other) = vectors.iter().find(|other| *other.shape != [channels]) {
             return Err(format!(
                 "expects tensors of {channels} channels for input {input}, one is {}",
@@ -223,8 +236,8 @@ impl Op for Normalization {
         let Some(found) = outputs.get(1..3).filter(|_| self.finds_statistics()) else {
             return Some((Arc::new(*self), inputs.to_vec()));
         };
-        let op = Normalization { statistics: Statistics::Found, ..*self };
-        Some((Arc::new(op), [&inputs[..1], found, &inputs[1..]].concat()))
+        let op = Normalization { statistics: Statistics::Found, partials: false, ..*self };
+        Some((Arc::new(op), [&inputs[..1], found, &inputs[self.weight()..]].concat()))
     }
 
     cpu_kernel!(eval);
@@ -249,12 +262,11 @@ impl Normalization {
 
     fn lower_statistics(&self, lower: &mut Lower<'_>, matrix: &Matrix) {
         let dtype = lower.inputs[0].dtype;
-        let partials = lower.scratch(matrix.partials());
-        let dispatch = lower
-            .dispatch("batch_norm", "partial_statistics")
-            .read("input", Slot::Input(0))
-            .write("new_partials", partials);
-        self.settings(dispatch, matrix, dtype).over(matrix.slabs * matrix.quads());
+        let mut partials = Slot::Input(1);
+        if !self.partials {
+            partials = lower.scratch(matrix.partials());
+            partial_statistics(lower, matrix, dtype, [Slot::Input(0), partials]);
+        }
         let dispatch = lower
             .dispatch("batch_norm", "finish_statistics")
             .read("partials", partials)
@@ -271,16 +283,20 @@ impl Normalization {
         let (output, statistics) = outputs.split_first_mut().expect("the shape rule gives outputs");
         let channels = match statistics {
             [mean, invstd, var_unbiased] => {
-                matrix.statistics(context.host, inputs[0].real, mean.real, var_unbiased.real);
+                if self.partials {
+                    matrix.merge(inputs[1].real, mean.real, var_unbiased.real);
+                } else {
+                    matrix.statistics(context.host, inputs[0].real, mean.real, var_unbiased.real);
+                }
                 let (n, rest) = (T::of(matrix.rows as f64), T::of((matrix.rows - 1) as f64));
                 for (invstd, squares) in invstd.real.iter_mut().zip(&mut *var_unbiased.real) {
                     *invstd = T::one() / (*squares / n + eps).sqrt();
                     *squares /= rest;
                 }
-                Channels::new(mean.real, invstd.real, &vectors[1..])
+                Channels::new(mean.real, invstd.real, &vectors[self.weight()..])
             }
-            _ if self.training() => Channels::new(inputs[1].real, inputs[2].real, &vectors[3..]),
-            _ => Channels::new(inputs[1].real, &inverted(inputs[2].real, eps), &vectors[3..]),
+            _ if self.training() => Channels::new(inputs[1].real, inputs[2].real, &vectors[self.weight()..]),
+            _ => Channels::new(inputs[1].real, &inverted(inputs[2].real, eps), &vectors[self.weight()..]),
         };
         let residual = residual.first().map(|residual| residual.real);
         let data = Data { host: context.host, matrix: &matrix, input: inputs[0].real, epilogue: self.epilogue };
@@ -295,7 +311,20 @@ pub(crate) fn inverted<T: Real>(variances: &[T], eps: T) -> Vec<T> {
 
 /// The input as it lies in memory.
 pub(crate) fn matrix(input: &Shape) -> Matrix {
-    Matrix::new(input.numel() / input[1], input[1])
+    input.as_4d().map_or_else(|| Matrix::new(input[0], input[1]), Matrix::of_images)
+}
+
+/// Adds the dispatch that finds mean and sum of squared deviations of each slab of a tensor.
+pub(crate) fn partial_statistics(
+    lower: &mut Lower<'_>,
+    matrix: &Matrix,
+    dtype: DType,
+    [input, partials]: [Slot; 2],
+) {
+    let dispatch =
+        lower.dispatch("batch_norm", "partial_statistics").read("input", input).write("new_partials", partials);
+    let dispatch = Normalization::new(0.0, Mode::Train).settings(dispatch, matrix, dtype);
+    dispatch.over(matrix.slabs * matrix.quads());
 }
 
 fn samples() -> Vec<Sample> {
@@ -318,6 +347,17 @@ fn samples() -> Vec<Sample> {
             let cast = |value: &Value| graph.apply1(Cast { dtype: DType::F16 }, &[*value]);
             let values = values.iter().map(cast).collect::<Result<Vec<Value>>>()?;
             Ok(vec![graph.apply(op, &values)?[0]])
+        })
+    };
+    let after_conv = |id: &str, input: [usize; 4], layer: Conv2d, op: Normalization| {
+        let channels = layer.out_channels;
+        let weight = vec![channels, input[1] / layer.groups, layer.kernel_size.h, layer.kernel_size.w];
+        let mut inputs = vec![(input.to_vec(), Draw::Normal), (weight, Draw::Normal)];
+        inputs.extend([(vec![channels], Draw::Normal), (vec![channels], Draw::Normal)]);
+        let op = Normalization { partials: true, ..op };
+        Sample::new(format!("batch_norm/{id}"), inputs, move |graph, values| {
+            let made = graph.apply(layer.convolution().with_statistics(), &values[..2])?;
+            graph.apply(op, &[&made[..], &values[2..]].concat())
         })
     };
     let (train, eval) = (Normalization::new(1e-3, Mode::Train), Normalization::new(1e-3, Mode::Eval));
@@ -350,6 +390,8 @@ fn samples() -> Vec<Sample> {
         half("relu", &[2, 8, 3, 3], with(train, Epilogue::Relu)),
         half("odd-residual-relu", &[2, 3, 3, 5], add(with(train, Epilogue::Relu))),
         half("odd-silu", &[2, 5, 3, 3], with(train, Epilogue::Silu)),
+        after_conv("train-partials", [3, 3, 5, 4], Conv2d::new(8, 3).bias(false), train),
+        after_conv("train-partials-relu", [2, 4, 7, 6], Conv2d::new(4, 1).bias(false), with(train, Epilogue::Relu)),
         case("eval", &[2, 5, 3, 2], true, eval),
         case("eval-one", &[1, 3, 1, 1], true, eval),
         case("eval-no-affine", &[3, 7], false, eval),

@@ -4,12 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::batch_norm::matrix;
 use super::cast::cast;
 use super::shared::convolution::Dims;
 use super::shared::partials::lower_grad_bias;
 use super::shared::product::{half_when_by_four, same_floats};
 use super::shared::weight_sums::grad_weight;
-use super::shared::{convolution_grouped, convolution_host, convolution_lower};
+use super::shared::convolution_host::Target;
+use super::shared::{convolution_grouped, convolution_host, convolution_lower, statistics};
 use super::shared::matrix::sum_rows;
 use super::{Draw, Epilogue, Layer, Operator, Padding, Pair, Sample, Window, parse_layer};
 use crate::error::Result;
@@ -114,7 +116,7 @@ impl Conv2d {
     }
 
     /// The convolution's window and groups.
-    fn convolution(&self) -> Convolution {
+    pub(crate) fn convolution(&self) -> Convolution {
         let Conv2d { kernel_size, stride, dilation, groups, .. } = *self;
         let same = |kernel: usize, dilation: usize| (dilation * kernel.saturating_sub(1)) / 2;
         let rest = |kernel: usize, dilation: usize| (dilation * kernel.saturating_sub(1)).div_ceil(2);
@@ -127,7 +129,7 @@ impl Conv2d {
         };
         let window = Window { kernel: kernel_size, stride, padding, padding_end, dilation };
         let same_stride = matches!(self.padding, Padding::Named(_)) && stride != Pair::one();
-        Convolution { window, groups, epilogue: None, same_stride }
+        Convolution { window, groups, epilogue: None, statistics: false, same_stride }
     }
 }
 
@@ -148,7 +150,7 @@ impl Layer for Conv2d {
     }
 }
 
-/// The operator: `(input, weight[, bias]) -> output`.
+/// The operator: `(input, weight[, bias]) -> output`, or `-> output, partials` with the statistics that `batch_norm` takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Convolution {
     /// The sliding window.
@@ -157,6 +159,8 @@ pub struct Convolution {
     pub groups: usize,
     /// What is applied to the result.
     pub epilogue: Option<Epilogue>,
+    /// Whether the second output is mean and sum of squared deviations of each channel in runs of pixels.
+    pub statistics: bool,
     same_stride: bool,
 }
 
@@ -192,7 +196,11 @@ impl Op for Convolution {
         }
         let [p, q] = self.window.output(h, w).map_err(|reason| format!("{reason} ({input})"))?;
         same_floats(&inputs[0], &inputs[1])?;
-        Ok(vec![half_when_by_four(inputs[0].dtype, [n, k, p, q], k)])
+        let mut outputs = vec![half_when_by_four(inputs[0].dtype, [n, k, p, q], k)];
+        if self.statistics {
+            outputs.push(statistics::infer(&outputs[0], self.epilogue.is_some())?);
+        }
+        Ok(outputs)
     }
 
     /// dX = dY * W over the taps, dW = dY^T im2col(X), db = sum dY
@@ -215,17 +223,21 @@ impl Op for Convolution {
     fn lower(&self, lower: &mut Lower<'_>) {
         let dims = Dims::new(self, &lower.inputs[0].shape, &lower.inputs[1].shape);
         if dims.direct() {
-            return convolution_grouped::forward(lower, &dims, self.epilogue);
+            convolution_grouped::forward(lower, &dims, self.epilogue);
+        } else {
+            convolution_lower::forward(lower, &dims, self.epilogue);
         }
-        convolution_lower::forward(lower, &dims, self.epilogue);
+        if self.statistics {
+            statistics::lower(lower);
+        }
     }
 
     fn makes_half(&self, _: usize) -> bool {
-        true
+        !self.statistics
     }
 
     fn takes_half(&self, input: usize, _: &[TensorDesc]) -> bool {
-        input < 2
+        input < 2 && !self.statistics
     }
 
     fn flops(&self, inputs: &[TensorDesc], outputs: &[TensorDesc]) -> u64 {
@@ -236,10 +248,18 @@ impl Op for Convolution {
 }
 
 impl Convolution {
+    /// The same with partial statistics as a second output.
+    pub(crate) fn with_statistics(self) -> Convolution {
+        Convolution { statistics: true, ..self }
+    }
+
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let dims = Dims::new(self, inputs[0].shape(), inputs[1].shape());
         let bias = inputs.get(2).map(|bias| bias.real);
-        convolution_host::forward(&dims, context.host, inputs[0].real, inputs[1].real, bias, outputs[0].real);
+        let (output, partials) = outputs.split_first_mut().expect("the shape rule gives outputs");
+        let statistics = partials.first_mut().map(|to| (&mut *to.real, matrix(&output.desc.shape).slab_len));
+        let target = Target { pixels: output.real, statistics };
+        convolution_host::forward(&dims, context.host, inputs[0].real, inputs[1].real, bias, target);
         if let Some(epilogue) = self.epilogue {
             epilogue.apply_to_all(context.host, outputs[0].real);
         }
@@ -347,6 +367,7 @@ fn samples() -> Vec<Sample> {
         let leaky = Epilogue::LeakyRelu { negative_slope: 0.3 };
         let epilogue = [("relu", Epilogue::Relu), ("leaky", leaky)].into_iter().find(|(name, _)| id.starts_with(name));
         let op = Convolution { epilogue: epilogue.map(|(_, epilogue)| epilogue), ..layer.convolution() };
+        let op = if id.starts_with("statistics") { op.with_statistics() } else { op };
         Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
     let half = |id: &str, input, layer: Conv2d| {
@@ -359,6 +380,10 @@ fn samples() -> Vec<Sample> {
         case("leaky-by-four", [2, 4, 5, 5], Conv2d::new(8, 3).padding(1).bias(false)),
         case("relu-depthwise", [2, 8, 5, 5], Conv2d::new(8, 3).padding(1).groups(8)),
         case("batch-1-pixel-1", [1, 1, 1, 1], Conv2d::new(1, 1)),
+        case("statistics", [3, 3, 9, 7], Conv2d::new(8, 3).stride([2, 1]).padding(1)),
+        case("statistics-pointwise", [5, 4, 3, 3], Conv2d::new(12, 1).bias(false)),
+        case("statistics-depthwise", [2, 8, 7, 11], Conv2d::new(8, 3).groups(8).padding(1).bias(false)),
+        case("statistics-many-rows", [3, 4, 26, 27], Conv2d::new(4, 3).padding(1).bias(false)),
         case("pointwise", [3, 7, 4, 3], Conv2d::new(9, 1).bias(false)),
         case("padding", [2, 3, 5, 6], Conv2d::new(4, 3).padding(1).bias(false)),
         case("asymmetric", [2, 2, 9, 7], Conv2d::new(3, [3, 2]).stride([2, 1]).padding([0, 2]).dilation([1, 3])),

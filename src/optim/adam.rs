@@ -52,19 +52,17 @@ impl Update for Adam {
 impl Adam {
     /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w -= rate m^ / (sqrt(v^) + eps)
     fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
-        let number = |value: f32| T::of(f64::from(value));
-        let rate = number(page.step.learning_rate) * number(page.group.rate);
-        let decay = number(page.group.weight_decay);
+        let (rate, decay) = (page.rate(), page.decay());
         let [beta1, beta2] = self.betas.map(T::of);
         // From f64: 1 - 0.999 in f32 is off by 1e-5 of itself.
         let [rest1, rest2] = self.betas.map(|beta| T::of(1.0 - beta));
-        let [correct1, correct2, ..] = page.step.optimizer.map(number);
+        let [correct1, correct2, ..] = page.numbers();
         let eps = T::of(self.eps);
         let mut slots = page.slots.into_iter();
         let (Some(averages), Some(squares)) = (slots.next(), slots.next()) else { return };
         let state = averages.iter_mut().zip(squares);
         for ((w, grad), (m, v)) in page.parameters.iter_mut().zip(page.gradients).zip(state) {
-            let mut g = page.clip * *grad;
+            let mut g = page.clip.of(*grad);
             if self.decoupled {
                 *w *= T::one() - rate * decay;
             } else {

@@ -2,10 +2,12 @@
 
 use std::f64::consts::PI;
 
+use super::Plateau;
+
 /// The learning rate of every step of a run: a linear warmup, then a [`Curve`].
 ///
-/// All lengths are in steps (optimizer updates), not in epochs, and the curve spans the whole run: `step_size` and
-/// `milestones` count steps, a cosine reaches its end with the last step. Momentum is never cycled.
+/// The curve counts steps (optimizer updates) or epochs, as `unit` says, and spans the whole run: a cosine reaches its
+/// end with the last step, or epoch. Momentum is never cycled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// The learning rate: where the curve starts, or a one-cycle's maximum.
@@ -15,6 +17,27 @@ pub struct Schedule {
     pub warmup_steps: u64,
     /// The shape of the rest of the run.
     pub curve: Curve,
+    /// What the curve counts.
+    pub unit: Unit,
+}
+
+/// What a curve counts: how often the learning rate changes after the warmup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Optimizer updates.
+    #[default]
+    Step,
+    /// Passes over the training samples.
+    Epoch,
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLength {
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Steps of an epoch, at least 1.
+    pub steps_per_epoch: u64,
 }
 
 /// How the learning rate changes after the warmup.
@@ -22,25 +45,41 @@ pub struct Schedule {
 pub enum Curve {
     /// Always the same.
     Constant,
-    /// `StepLR`: times `gamma` after every `step_size` steps.
+    /// `StepLR`: times `gamma` after every `step_size` of them.
     Step {
-        /// Steps between two decays, at least 1.
+        /// Steps or epochs between two decays, at least 1.
         step_size: u64,
         /// Factor of one decay.
         gamma: f64,
     },
     /// `MultiStepLR`: times `gamma` at each milestone.
     MultiStep {
-        /// Steps done before each decay, increasing.
+        /// Steps or epochs done before each decay, increasing.
         milestones: Vec<u64>,
         /// Factor of one decay.
         gamma: f64,
     },
-    /// `ExponentialLR`: times `gamma` after every step.
+    /// `ExponentialLR`: times `gamma` after every step or epoch.
     Exponential {
         /// Factor of one step.
         gamma: f64,
     },
+    /// `PolynomialLR` over the run: from `lr` to 0.
+    Polynomial {
+        /// The exponent; 1 is a straight line.
+        power: f64,
+    },
+    /// `CosineAnnealingWarmRestarts`: half cosines from `lr` to `min_lr`, each followed by the next from the top.
+    WarmRestarts {
+        /// Length of the first (`T_0`), at least 1.
+        t_0: u64,
+        /// How many times as long each is as the one before (`T_mult`), at least 1.
+        t_mult: u64,
+        /// The rate that the last step of each approaches (`eta_min`).
+        min_lr: f64,
+    },
+    /// `ReduceLROnPlateau`: reduced when the test loss no longer falls ([`Plateau::step`] after each epoch).
+    Plateau(Plateau),
     /// `CosineAnnealingLR` with `T_max` the run's length: half a cosine from `lr` to `min_lr`.
     Cosine {
         /// The rate that the last step approaches (`eta_min`).
@@ -59,25 +98,53 @@ pub enum Curve {
 }
 
 impl Schedule {
-    /// The learning rate of the step that comes after `step` others, in a run of `total_steps`.
-    pub fn learning_rate(&self, step: u64, total_steps: u64) -> f64 {
+    /// The learning rate of the step that comes after `step` others. A plateau's is where it starts, until
+    /// [`PlateauState`] says another.
+    pub fn learning_rate(&self, step: u64, run: RunLength) -> f64 {
         if step < self.warmup_steps {
             return self.lr * ((step + 1) as f64 / self.warmup_steps as f64);
         }
-        self.curve.rate(self.lr, step - self.warmup_steps, total_steps.saturating_sub(self.warmup_steps))
+        let (step, total) = (step - self.warmup_steps, run.steps.saturating_sub(self.warmup_steps));
+        let unit = match self.unit {
+            Unit::Step => 1,
+            Unit::Epoch => run.steps_per_epoch.max(1),
+        };
+        self.curve.rate(self.lr, step / unit, total.div_ceil(unit))
+    }
+}
+
+impl Schedule {
+    /// The settings of a schedule that looks at the losses.
+    pub fn plateau(&self) -> Option<&Plateau> {
+        match &self.curve {
+            Curve::Plateau(plateau) => Some(plateau),
+            _ => None,
+        }
     }
 }
 
 impl Curve {
     fn rate(&self, lr: f64, step: u64, total_steps: u64) -> f64 {
         match self {
-            Curve::Constant => lr,
+            Curve::Constant | Curve::Plateau(_) => lr,
             Curve::Step { step_size, gamma } => lr * power(*gamma, step / step_size),
             Curve::MultiStep { milestones, gamma } => {
                 let passed = milestones.iter().filter(|&&milestone| milestone <= step).count();
                 lr * power(*gamma, passed as u64)
             }
             Curve::Exponential { gamma } => lr * power(*gamma, step),
+            Curve::Polynomial { power } => lr * (1.0 - part(step as f64, total_steps as f64)).powf(*power),
+            Curve::WarmRestarts { t_0, t_mult, min_lr } => {
+                let (mut into, mut len) = (step, *t_0);
+                if *t_mult == 1 {
+                    into %= len;
+                }
+                while into >= len {
+                    into -= len;
+                    len = len.saturating_mul(*t_mult);
+                }
+                anneal(lr, *min_lr, into as f64 / len as f64)
+            }
             Curve::Cosine { min_lr } => anneal(lr, *min_lr, step as f64 / total_steps.max(1) as f64),
             Curve::OneCycle { pct_start, div_factor, final_div_factor } => {
                 let first = lr / div_factor;
@@ -113,27 +180,32 @@ fn part(step: f64, len: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn of(steps: u64) -> RunLength {
+        RunLength { steps, steps_per_epoch: 1 }
+    }
+
     #[test]
     fn runs_too_short_for_a_phase_have_finite_rates() {
         for pct_start in [0.0, 0.1, 0.5, 1.0] {
             let curve = Curve::OneCycle { pct_start, div_factor: 25.0, final_div_factor: 1e4 };
-            let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve };
+            let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve, unit: Unit::Step };
             for total in 1..=12 {
                 for step in 0..total {
-                    let rate = schedule.learning_rate(step, total);
+                    let rate = schedule.learning_rate(step, of(total));
                     assert!((0.0..=0.1 + 1e-12).contains(&rate), "{pct_start} {step}/{total}: {rate}");
                 }
             }
         }
-        let schedule = Schedule { lr: 0.1, warmup_steps: 3, curve: Curve::Cosine { min_lr: 0.0 } };
-        assert_eq!(schedule.learning_rate(3, 3), 0.1);
+        let schedule =
+            Schedule { lr: 0.1, warmup_steps: 3, curve: Curve::Cosine { min_lr: 0.0 }, unit: Unit::Step };
+        assert_eq!(schedule.learning_rate(3, of(3)), 0.1);
     }
 
     #[test]
     fn a_rise_over_the_whole_run_ends_at_the_top() {
         let curve = Curve::OneCycle { pct_start: 1.0, div_factor: 25.0, final_div_factor: 1e4 };
-        let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve };
-        assert!((schedule.learning_rate(0, 10) - 0.1 / 25.0).abs() < 1e-15);
-        assert!((schedule.learning_rate(9, 10) - 0.1).abs() < 1e-15);
+        let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve, unit: Unit::Step };
+        assert!((schedule.learning_rate(0, of(10)) - 0.1 / 25.0).abs() < 1e-15);
+        assert!((schedule.learning_rate(9, of(10)) - 0.1).abs() < 1e-15);
     }
 }

@@ -43,13 +43,11 @@ impl Update for Sgd {
 impl Sgd {
     /// g = clip grad + decay w; m = momentum m + share g; w -= rate (g + momentum m) or rate m
     fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
-        let number = |value: f32| T::of(f64::from(value));
-        let rate = number(page.step.learning_rate) * number(page.group.rate);
-        let decay = number(page.group.weight_decay);
-        let (momentum, share) = (T::of(self.momentum), number(page.step.optimizer[0]));
+        let (rate, decay) = (page.rate(), page.decay());
+        let (momentum, [share, ..]) = (T::of(self.momentum), page.numbers());
         let running = page.slots.into_iter().flatten();
         for ((w, grad), m) in page.parameters.iter_mut().zip(page.gradients).zip(running) {
-            let g = page.clip * *grad + decay * *w;
+            let g = page.clip.of(*grad) + decay * *w;
             *m = momentum * *m + share * g;
             let direction = if self.momentum == 0.0 {
                 g

@@ -107,8 +107,9 @@ fn lower_node(
         Slot::Control => Control::WORDS * 4,
     };
     let moved = |dispatch: &Dispatch<Slot>| dispatch.bindings.iter().map(|b| bytes(b.buffer)).sum::<usize>();
-    // Of several that move as much, the first.
-    if let Some(main) = dispatches.iter_mut().rev().max_by_key(|dispatch| moved(dispatch)) {
+    // The operator's own shader before one that it borrows; of several that move as much, the first.
+    let main = |dispatch: &&mut Dispatch<Slot>| (dispatch.shader == op.name(), moved(dispatch));
+    if let Some(main) = dispatches.iter_mut().rev().max_by_key(main) {
         main.flops = op.flops(&inputs, &node.outputs);
     }
     LoweredNode { index, label: node.label(), dispatches, scratch, choices }

@@ -29,23 +29,14 @@ pub struct CaseInput {
     pub desc: TensorDesc,
     /// Floats.
     pub floats: Vec<f32>,
-    /// Class indices.
+    /// Class indices and other whole numbers.
     pub ints: Vec<i32>,
     /// Bytes.
     pub bytes: Vec<u8>,
 }
 
 /// The step that samples run as; dropout draws from it.
-pub const STEP: Step = Step {
-    seed: 7,
-    step: 3,
-    sample_base: 0,
-    micro_batch: 0,
-    micro_batches: 1,
-    learning_rate: 0.0,
-    clip_norm: f32::INFINITY,
-    optimizer: [0.0; 4],
-};
+pub const STEP: Step = Step { seed: 7, step: 3, micro_batches: 1, ..Step::FIRST };
 
 impl Case {
     /// Forward and backward of a sample.
@@ -68,7 +59,7 @@ impl Case {
             let leaf = graph.input(&name, input.desc());
             let layout = Layout::of(&input.shape);
             let floats = to_physical(&layout, &input.floats(&sample.id, number));
-            let (ints, bytes) = (input.classes(&sample.id, number), input.bytes(&sample.id, number));
+            let (ints, bytes) = (input.ints(&sample.id, number), input.bytes(&sample.id, number));
             case.push(CaseInput { name, desc: input.desc(), floats, ints, bytes });
             if input.differentiable() {
                 let scale = graph.apply1(Fill { shape: [].into(), value: 1.25 }, &[])?;

@@ -11,16 +11,7 @@ use wgrad::tensor::{Layout, Shape};
 
 use super::run_everywhere;
 
-const STEP: Step = Step {
-    seed: 0x0123_4567_89ab_cdef,
-    step: 5,
-    sample_base: 0,
-    micro_batch: 0,
-    micro_batches: 1,
-    learning_rate: 0.0,
-    clip_norm: f32::INFINITY,
-    optimizer: [0.0; 4],
-};
+const STEP: Step = Step { seed: 0x0123_4567_89ab_cdef, step: 5, micro_batches: 1, ..Step::FIRST };
 
 fn layers(p: f32) -> [(&'static str, Box<dyn Layer>); 3] {
     [

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use wgrad::graph::{Step, Update};
-use wgrad::optim::{Adam, Sgd};
+use wgrad::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
 use wgrad::plan::PageList;
 use wgrad::tensor::Shape;
 
@@ -28,6 +28,7 @@ struct Case {
     optimizer: String,
     args: Args,
     clip_norm: Option<f32>,
+    clip_value: Option<f32>,
     steps: u32,
     atol: HashMap<String, f64>,
 }
@@ -43,16 +44,23 @@ struct Args {
     weight_decay: Option<f32>,
     betas: Option<[f64; 2]>,
     eps: Option<f64>,
+    alpha: Option<f64>,
+    centered: bool,
+    lr_decay: f64,
 }
 
 impl Case {
     fn update(&self) -> Arc<dyn Update> {
-        let Args { momentum, dampening, nesterov, .. } = self.args;
-        let betas = self.args.betas.unwrap_or([0.9, 0.999]);
-        let eps = self.args.eps.unwrap_or(1e-8);
+        let Args { momentum, dampening, nesterov, centered, lr_decay, .. } = self.args;
+        let betas = |default| self.args.betas.unwrap_or(default);
+        let eps = |default| self.args.eps.unwrap_or(default);
+        let alpha = self.args.alpha.unwrap_or(0.99);
         match self.optimizer.as_str() {
             "sgd" => Arc::new(Sgd { momentum, dampening, nesterov }),
-            name => Arc::new(Adam { betas, eps, decoupled: name == "adamw" }),
+            "rmsprop" => Arc::new(RmsProp { alpha, eps: eps(1e-8), momentum, centered }),
+            "adagrad" => Arc::new(Adagrad { lr_decay, eps: eps(1e-10) }),
+            "lion" => Arc::new(Lion { betas: betas([0.9, 0.99]) }),
+            name => Arc::new(Adam { betas: betas([0.9, 0.999]), eps: eps(1e-8), decoupled: name == "adamw" }),
         }
     }
 
@@ -65,6 +73,7 @@ impl Case {
             step: done,
             learning_rate: self.args.lr,
             clip_norm: self.clip_norm.unwrap_or(f32::INFINITY),
+            clip_value: self.clip_value.unwrap_or(f32::INFINITY),
             optimizer: self.update().step_numbers(done + 1),
             ..Step::default()
         }
@@ -118,7 +127,7 @@ fn optimizers_follow_pytorch() {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let cases = &header.metadata().as_ref().unwrap()["cases"];
     let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
-    assert_eq!(cases.len(), 17);
+    assert_eq!(cases.len(), 29);
     for device in Device::all() {
         for case in &cases {
             check(case, &file, &device);
@@ -162,9 +171,12 @@ fn check_halt(device: &Device, update: &Arc<dyn Update>, bad: f32, in_loss: bool
 
 #[test]
 fn nothing_changes_from_the_first_step_that_is_not_finite() {
-    let updates: [Arc<dyn Update>; 2] = [
+    let updates: [Arc<dyn Update>; 5] = [
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
+        Arc::new(RmsProp { alpha: 0.9, eps: 1e-8, momentum: 0.9, centered: true }),
+        Arc::new(Adagrad { lr_decay: 0.1, eps: 1e-10 }),
+        Arc::new(Lion { betas: [0.9, 0.99] }),
     ];
     for device in Device::all() {
         for update in &updates {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use wgrad::graph::{ParameterGroup, Step, Update};
-use wgrad::optim::{Adam, Curve, Schedule, Sgd};
+use wgrad::optim::{Adam, Curve, RunLength, Schedule, Sgd, Unit};
 use wgrad::plan::{Optimizer, PageList, PageSet, Program, StepReport};
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph};
 use wgrad::train::recipe::Precision;
@@ -57,13 +57,16 @@ impl Settings {
             "one_cycle" => Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 },
             other => panic!("a golden has the schedule {other}"),
         };
-        Schedule { lr: self.args.lr, warmup_steps: self.warmup_steps, curve }
+        Schedule { lr: self.args.lr, warmup_steps: self.warmup_steps, curve, unit: Unit::Step }
     }
 
     fn step(&self, done: u64) -> Step {
         Step {
             step: done as u32,
-            learning_rate: self.schedule().learning_rate(done, self.total_steps) as f32,
+            learning_rate: self
+                .schedule()
+                .learning_rate(done, RunLength { steps: self.total_steps, steps_per_epoch: 1 })
+                as f32,
             clip_norm: self.clip_norm.unwrap_or(f32::INFINITY),
             optimizer: self.update().step_numbers(done as u32 + 1),
             ..Step::default()
@@ -140,7 +143,8 @@ fn results(
     reports: &[StepReport],
 ) -> Result<BTreeMap<String, Vec<f64>>, String> {
     let schedule = settings.schedule();
-    let rates = (0..settings.total_steps).map(|done| schedule.learning_rate(done, settings.total_steps));
+    let run = RunLength { steps: settings.total_steps, steps_per_epoch: 1 };
+    let rates = (0..settings.total_steps).map(|done| schedule.learning_rate(done, run));
     let mut got = BTreeMap::from([
         ("want.lr".to_string(), rates.collect()),
         ("want.loss".to_string(), reports.iter().map(|report| f64::from(report.loss)).collect()),

@@ -1,7 +1,7 @@
 //! CPU kernels of `batch_norm`. Rows are N H W, columns the channels C.
 
 use super::epilogue::Epilogue;
-use super::matrix::{LANES, Matrix, sum_rows};
+use super::matrix::{LANES, Matrix, lanes, sum_rows};
 use super::simd::vectorised_call;
 use crate::graph::{Host, Real, View};
 
@@ -91,6 +91,7 @@ impl<T: Real> Channels<T> {
             let to = [&mut sums[first..], &mut products[first..]];
             first += match columns - first {
                 LANES.. => channels.lane_sums::<LANES>(epilogue, slabs, first, to),
+                16.. => channels.lane_sums::<16>(epilogue, slabs, first, to),
                 4.. => channels.lane_sums::<4>(epilogue, slabs, first, to),
                 _ => channels.lane_sums::<1>(epilogue, slabs, first, to),
             };
@@ -106,18 +107,18 @@ impl<T: Real> Channels<T> {
         first: usize,
         [to_sums, to_products]: [&mut [T]; 2],
     ) -> usize {
-        let lanes = |of: &[T]| -> [T; L] { std::array::from_fn(|lane| of[first + lane]) };
-        let [mean, scale, bias] = [&self.mean, &self.scale, &self.bias].map(|of| lanes(of));
+        let [mean, scale, bias] =
+            [&self.mean, &self.scale, &self.bias].map(|of| *lanes::<T, L>(&of[first..]));
         let (mut sums, mut products) = ([T::zero(); L], [T::zero(); L]);
         let columns = self.mean.len();
         for (grad, input) in grad.chunks_exact(columns).zip(input.chunks_exact(columns)) {
-            let (mut dz, input) = (lanes(grad), lanes(input));
-            let deviation: [T; L] = std::array::from_fn(|lane| input[lane] - mean[lane]);
+            let (mut dz, mut deviation) = (*lanes::<T, L>(&grad[first..]), *lanes::<T, L>(&input[first..]));
+            (0..L).for_each(|lane| deviation[lane] -= mean[lane]);
             if let Some(epilogue) = epilogue {
-                let mut slope: [T; L] =
-                    std::array::from_fn(|lane| deviation[lane] * scale[lane] + bias[lane]);
+                let mut slope = deviation;
+                (0..L).for_each(|lane| slope[lane] = slope[lane] * scale[lane] + bias[lane]);
                 epilogue.derive(&mut slope);
-                dz = std::array::from_fn(|lane| dz[lane] * slope[lane]);
+                (0..L).for_each(|lane| dz[lane] *= slope[lane]);
             }
             for lane in 0..L {
                 sums[lane] += dz[lane];

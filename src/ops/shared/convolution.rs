@@ -4,6 +4,11 @@ use super::super::Window;
 use super::super::conv2d::Convolution;
 use crate::tensor::Shape;
 
+/// The greatest common divisor.
+pub(crate) fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dims {

@@ -3,11 +3,22 @@
 
 use std::ops::Range;
 
-use super::convolution::Dims;
+use super::convolution::{Dims, common_divisor};
 use super::depthwise_host::Row;
+use super::matrix::column_statistics;
 use super::panels::Columns;
+use super::simd::vectorised_call;
 use super::sweep::{Axis, Frame, Pitch};
 use crate::graph::{Gemm, Host, PANEL, Real};
+
+/// What a sweep writes.
+pub(crate) struct Target<'a, T> {
+    /// The pixels.
+    pub(crate) pixels: &'a mut [T],
+    /// Mean and sum of squared deviations of each channel in runs of so many pixels, if they are wanted: found as soon as
+    /// the pixels are made, while these are in the cache.
+    pub(crate) statistics: Option<(&'a mut [T], usize)>,
+}
 
 /// `output[p, q] = sum over taps of input[p stride + r dilation - padding, ..] weight[r, s] + bias`
 pub(crate) fn forward<T: Real>(
@@ -16,7 +27,7 @@ pub(crate) fn forward<T: Real>(
     input: &[T],
     weight: &[T],
     bias: Option<&[T]>,
-    output: &mut [T],
+    output: Target<'_, T>,
 ) {
     let dims = &dims.flattened();
     let depthwise = dims.depthwise();
@@ -77,7 +88,7 @@ pub(crate) fn grad_input<T: Real>(
         (columns, weight),
         &|[r, s]| (r * dims.window.kernel.w + s) * depth,
         (grad, None),
-        output,
+        Target { pixels: output, statistics: None },
     );
 }
 
@@ -109,7 +120,7 @@ impl Sweep {
         (columns, weight): (Columns, &[T]),
         tap: &dyn Fn([usize; 2]) -> usize,
         (source, bias): (&[T], Option<&[T]>),
-        target: &mut [T],
+        mut target: Target<'_, T>,
     ) {
         let taps = |[rows, columns]: &[Axis; 2]| -> Vec<usize> {
             let rows = rows.taps.iter();
@@ -131,33 +142,48 @@ impl Sweep {
             }
             let weights = (&*packed, &places[..], bias);
             let [height, width, channels] = self.target;
-            let rows = self.rows_of_a_piece(host.threads());
-            host.for_each_chunk(target, rows * width * channels, &|i, target| {
+            let run = target.statistics.as_ref().map_or(1, |(_, run)| *run);
+            let rows = self.rows_of_a_piece(host.threads(), run / common_divisor(run, width));
+            let piece = |i: usize, target: &mut [T]| {
                 let (first, count) = (i * rows, target.len() / (width * channels));
                 let images = first / height..(first + count).div_ceil(height);
                 let pixels = if count < height { first % height..first % height + count } else { 0..height };
                 self.piece(host, source, weights, (images, pixels), target);
+            };
+            let chunk = rows * width * channels;
+            let Some((partials, _)) = &mut target.statistics else {
+                return host.for_each_chunk(target.pixels, chunk, &piece);
+            };
+            let of_partials = (&mut **partials, rows * width / run * 2 * channels);
+            host.for_each_chunk_pair((&mut *target.pixels, chunk), of_partials, &|i, pixels, partials| {
+                piece(i, pixels);
+                let runs = pixels.chunks(run * channels).zip(partials.chunks_exact_mut(2 * channels));
+                for (run, (means, squares)) in runs.map(|(run, to)| (run, to.split_at_mut(channels))) {
+                    vectorised_call(column_statistics, (run, means, squares));
+                }
             });
         });
     }
 
     /// Rows of the target whose sources stay in a core's cache, some for each thread: whole images, or a part that
-    /// divides an image and is divided by its phases. No output depends on it.
-    fn rows_of_a_piece(&self, threads: usize) -> usize {
+    /// divides an image and is divided by its phases; a multiple of `unit`. No output depends on it.
+    fn rows_of_a_piece(&self, threads: usize, unit: usize) -> usize {
         /// Elements of a second-level cache, less room for the weights.
         const CACHE: usize = 96 << 10;
         let [height, _, channels] = [self.target[0], self.target[1], self.source[2]];
         let frame = Frame::of(self.axes(), 0..1, &(0..height)).elements(channels);
         let images = (CACHE / frame.max(1)).min(self.n / (2 * threads).max(1));
+        let common = unit / common_divisor(unit, height) * height;
         if images > 0 {
             let pieces = self.n.div_ceil(images).next_multiple_of(threads);
-            return self.n.div_ceil(pieces) * height;
+            return (self.n.div_ceil(pieces) * height).next_multiple_of(common);
         }
         let pieces = frame.div_ceil(CACHE).max((4 * threads).div_ceil(self.n));
         let every = self.phases.iter().map(|[rows, _]| rows.every).max().unwrap_or(1);
-        let mut divisors =
-            (1..=height).filter(|rows| height.is_multiple_of(*rows) && rows.is_multiple_of(every));
-        divisors.rfind(|rows| rows * pieces <= height).unwrap_or(height)
+        let mut divisors = (1..=height).filter(|rows| {
+            height.is_multiple_of(*rows) && [every, unit].iter().all(|of| rows.is_multiple_of(*of))
+        });
+        divisors.rfind(|rows| rows * pieces <= height).unwrap_or(common)
     }
 
     fn axes(&self) -> impl Iterator<Item = [&Axis; 2]> {

@@ -1,6 +1,6 @@
 //! GPU dispatches of `conv2d`: implicit products of matrices (`shaders/conv2d.wgsl`). Letters as in `conv2d`.
 
-use super::convolution::Dims;
+use super::convolution::{Dims, common_divisor};
 use super::cooperative;
 use super::epilogue::Epilogue;
 use super::gemm_tile::{Problem, loads, middling, slabs};
@@ -52,7 +52,7 @@ pub(crate) fn grad_input(lower: &mut Lower<'_>, dims: &Dims) {
     let problem = dims.problem("conv2d.grad_input", dtype, sizes, dims.groups * phases);
     let tile = problem.choose(lower);
     let [tiles_m, tiles_n] = tile.count(sizes[0], sizes[1]);
-    let [common_h, common_w] = [divisor(stride.h, dilation.h), divisor(stride.w, dilation.w)];
+    let [common_h, common_w] = [common_divisor(stride.h, dilation.h), common_divisor(stride.w, dilation.w)];
     let dispatch = lower
         .dispatch("conv2d", if tile.is_direct() { "direct_grad_input" } else { "grad_input" })
         .read("grad_output", Slot::Input(0))
@@ -108,11 +108,6 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
     if let Some(partials) = partials {
         partials.reduce(lower, "conv2d", None, None);
     }
-}
-
-/// The greatest common divisor.
-fn divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 impl Dims {

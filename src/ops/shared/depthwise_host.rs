@@ -2,7 +2,7 @@
 //! nothing to multiply as a matrix. Letters as in `conv2d`.
 
 use super::convolution::Dims;
-use super::matrix::sum_rows;
+use super::matrix::{lanes, sum_rows};
 use super::simd::vectorised_call;
 use super::sweep::{Axis, Frame};
 use crate::graph::{Host, Real};
@@ -63,9 +63,9 @@ impl<T: Real> Row<'_, T> {
     fn outputs_at<const N: usize, const M: usize>(&mut self, channel: usize, output: usize) {
         let mut sums = [[T::zero(); N]; M];
         for [source, weight] in self.taps {
-            let weights = block::<T, N>(&self.weights[weight + channel..]);
+            let weights = lanes::<T, N>(&self.weights[weight + channel..]);
             for (m, sums) in sums.iter_mut().enumerate() {
-                let pixel = block::<T, N>(&self.source[source + (output + m) * self.source_step + channel..]);
+                let pixel = lanes::<T, N>(&self.source[source + (output + m) * self.source_step + channel..]);
                 let products = pixel.iter().zip(weights);
                 sums.iter_mut().zip(products).for_each(|(sum, (pixel, weight))| *sum += *pixel * *weight);
             }
@@ -77,11 +77,6 @@ impl<T: Real> Row<'_, T> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn block<T, const N: usize>(from: &[T]) -> &[T; N] {
-    from.first_chunk().expect("a row has all its channels")
 }
 
 /// `grad_weight[r, s, c] = sum over pixels of grad_output[p, q, c] input[p stride + r dilation - padding, .., c]`, in slabs
@@ -178,6 +173,6 @@ fn add_channels<T: Real, const N: usize>(
 
 #[inline(always)]
 fn add_pixel<T: Real, const N: usize>(grad: &[T], input: &[T], sums: &mut [T; N]) {
-    let products = block::<T, N>(grad).iter().zip(block::<T, N>(input));
+    let products = lanes::<T, N>(grad).iter().zip(lanes::<T, N>(input));
     sums.iter_mut().zip(products).for_each(|(sum, (grad, input))| *sum += *grad * *input);
 }

@@ -25,6 +25,20 @@ impl Matrix {
         Matrix { rows, columns, slabs: rows.div_ceil(slab_len), slab_len }
     }
 
+    /// A batch of images, whose slabs are whole rows of pixels or whole images, as near as that comes to the others: a
+    /// kernel that makes them some rows at a time can sum what it has just made.
+    pub(crate) fn of_images([images, channels, height, width]: [usize; 4]) -> Matrix {
+        let even = Matrix::new(images * height * width, channels);
+        let image = height * width;
+        let slab_len = if even.slab_len >= image {
+            even.slab_len / image * image
+        } else {
+            let divisors = (1..=height).filter(|rows| height.is_multiple_of(*rows));
+            divisors.map(|rows| rows * width).find(|len| 2 * len > even.slab_len).unwrap_or(image)
+        };
+        Matrix { slabs: even.rows.div_ceil(slab_len), slab_len, ..even }
+    }
+
     /// The fields as the shaders' `params` have them.
     pub(crate) fn uniforms(&self) -> [(&'static str, usize); 4] {
         [("rows", self.rows), ("columns", self.columns), ("slabs", self.slabs), ("slab_len", self.slab_len)]
@@ -75,8 +89,8 @@ impl Matrix {
         });
     }
 
-    /// Slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
-    fn merge<T: Real>(&self, partials: &[T], mean: &mut [T], squares: &mut [T]) {
+    /// Merges slabs of n_i rows with mean m_i and squares s_i: mean = sum n_i m_i / n, squares = sum s_i + n_i (m_i - mean)^2
+    pub(crate) fn merge<T: Real>(&self, partials: &[T], mean: &mut [T], squares: &mut [T]) {
         let columns = self.columns;
         let rows = |slab: usize| T::of(self.slab_len.min(self.rows - slab * self.slab_len) as f64);
         let count = T::of(self.rows as f64);
@@ -105,8 +119,8 @@ impl Matrix {
     }
 }
 
-/// Neighbouring columns whose sums stay in registers: a line of the cache in f32.
-pub(crate) const LANES: usize = 16;
+/// Neighbouring columns whose sums stay in registers: two vectors of 16, so that additions wait less for each other.
+pub(crate) const LANES: usize = 32;
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
@@ -118,10 +132,17 @@ pub(crate) fn column_statistics<T: Real>((rows, means, squares): (&[T], &mut [T]
         let to = [&mut means[first..], &mut squares[first..]];
         first += match columns - first {
             LANES.. => lane_statistics::<T, LANES>(rows, columns, first, to),
+            16.. => lane_statistics::<T, 16>(rows, columns, first, to),
             4.. => lane_statistics::<T, 4>(rows, columns, first, to),
             _ => lane_statistics::<T, 1>(rows, columns, first, to),
         };
     }
+}
+
+/// The first elements; by reference, because arrays that are made element by element are not always vectors.
+#[inline(always)]
+pub(crate) fn lanes<T, const L: usize>(of: &[T]) -> &[T; L] {
+    of.first_chunk().expect("a row has all its columns")
 }
 
 /// Those of neighbouring columns; gives their number.
@@ -133,17 +154,16 @@ fn lane_statistics<T: Real, const L: usize>(
     [means, squares]: [&mut [T]; 2],
 ) -> usize {
     let count = T::of((rows.len() / columns) as f64);
-    let lanes = |of: &[T]| -> [T; L] { std::array::from_fn(|lane| of[first + lane]) };
-    let pivot = lanes(rows);
+    let pivot = *lanes::<T, L>(&rows[first..]);
     let mut sums = [T::zero(); L];
     for row in rows.chunks_exact(columns) {
-        let row = lanes(row);
+        let row = lanes::<T, L>(&row[first..]);
         (0..L).for_each(|lane| sums[lane] += row[lane] - pivot[lane]);
     }
     let near: [T; L] = std::array::from_fn(|lane| pivot[lane] + sums[lane] / count);
     let (mut rest, mut sums) = ([T::zero(); L], [T::zero(); L]);
     for row in rows.chunks_exact(columns) {
-        let row = lanes(row);
+        let row = lanes::<T, L>(&row[first..]);
         for lane in 0..L {
             let deviation = row[lane] - near[lane];
             rest[lane] += deviation;

@@ -27,6 +27,7 @@ pub(crate) mod sample;
 pub(crate) mod sample_norm;
 pub(crate) mod sample_norm_host;
 pub(crate) mod simd;
+pub(crate) mod statistics;
 pub(crate) mod sweep;
 pub(crate) mod unary;
 pub(crate) mod weight_sums;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::dependent::{Dependent, Setting, with_choice};
-use super::range::{fail, not_negative, positive, require, within_one};
+use super::range::{below_one, fail, not_negative, positive, require, within_one};
 use super::theme::{names, pair, theme};
 use crate::error::Result;
 use crate::graph::Update;
-use crate::optim::{Adam, Sgd};
+use crate::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
 
 theme! {
 /// Optimizer and loss.
@@ -19,7 +19,7 @@ pub struct OptimizerSettings {
     /// Learning rate; one-cycle's maximum [default: 0.001]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr: Option<f64>,
-    /// sgd: factor on the running gradient [default: 0]
+    /// sgd, rmsprop: factor on the running gradient or step [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub momentum: Option<f64>,
     /// sgd: how much of a new gradient is left out of the running one [default: 0]
@@ -29,12 +29,23 @@ pub struct OptimizerSettings {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL")]
     pub nesterov: Option<bool>,
-    /// adam, adamw: decay of the averages of gradient and square [default: 0.9,0.999]
+    /// adam, adamw: decay of the averages of gradient and square [default: 0.9,0.999]; lion: how much of the running
+    /// gradient is in the direction, and is kept [default: 0.9,0.99]
     #[arg(long, value_name = "B1,B2", value_parser = pair, allow_hyphen_values = true)]
     pub betas: Option<[f64; 2]>,
-    /// adam, adamw: added to the denominator [default: 1e-8]
+    /// adam, adamw, rmsprop, adagrad: added to the denominator [default: 1e-8; adagrad: 1e-10]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub eps: Option<f64>,
+    /// rmsprop: decay of the average of the gradient's square [default: 0.99]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub alpha: Option<f64>,
+    /// rmsprop: scale by the gradient's deviation instead of its root mean square
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub centered: Option<bool>,
+    /// adagrad: step t, from 0, has the rate over 1 + X t [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub lr_decay: Option<f64>,
     /// Decay of all parameters [default: 0; adamw: 0.01]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub weight_decay: Option<f64>,
@@ -57,6 +68,12 @@ pub enum OptimizerName {
     Adam = "adam",
     /// `torch.optim.AdamW`.
     AdamW = "adamw",
+    /// `torch.optim.RMSprop`.
+    RmsProp = "rmsprop",
+    /// `torch.optim.Adagrad`.
+    Adagrad = "adagrad",
+    /// Lion.
+    Lion = "lion",
 }
 }
 
@@ -67,14 +84,29 @@ pub enum Algorithm {
     Sgd(Sgd),
     /// Adam or AdamW.
     Adam(Adam),
+    /// RMSprop.
+    RmsProp(RmsProp),
+    /// Adagrad.
+    Adagrad(Adagrad),
+    /// Lion.
+    Lion(Lion),
 }
 
 impl Algorithm {
+    /// An optimizer with its default settings, SGD with a momentum.
+    pub fn named(name: OptimizerName, momentum: f64) -> Result<Algorithm> {
+        let momentum = (name == OptimizerName::Sgd).then_some(momentum);
+        OptimizerSettings { optimizer: Some(name), momentum, ..Default::default() }.algorithm()
+    }
+
     /// Its elementwise rule, for [`crate::plan::Optimizer`].
     pub fn update(&self) -> Arc<dyn Update> {
         match *self {
             Algorithm::Sgd(sgd) => Arc::new(sgd),
             Algorithm::Adam(adam) => Arc::new(adam),
+            Algorithm::RmsProp(rmsprop) => Arc::new(rmsprop),
+            Algorithm::Adagrad(adagrad) => Arc::new(adagrad),
+            Algorithm::Lion(lion) => Arc::new(lion),
         }
     }
 
@@ -84,6 +116,9 @@ impl Algorithm {
             Algorithm::Sgd(_) => OptimizerName::Sgd,
             Algorithm::Adam(Adam { decoupled: false, .. }) => OptimizerName::Adam,
             Algorithm::Adam(Adam { decoupled: true, .. }) => OptimizerName::AdamW,
+            Algorithm::RmsProp(_) => OptimizerName::RmsProp,
+            Algorithm::Adagrad(_) => OptimizerName::Adagrad,
+            Algorithm::Lion(_) => OptimizerName::Lion,
         }
     }
 
@@ -100,6 +135,17 @@ impl Algorithm {
             Algorithm::Adam(Adam { betas, eps, .. }) => {
                 OptimizerSettings { betas: Some(betas), eps: Some(eps), ..named }
             }
+            Algorithm::RmsProp(RmsProp { alpha, eps, momentum, centered }) => OptimizerSettings {
+                alpha: Some(alpha),
+                eps: Some(eps),
+                momentum: Some(momentum),
+                centered: Some(centered),
+                ..named
+            },
+            Algorithm::Adagrad(Adagrad { lr_decay, eps }) => {
+                OptimizerSettings { lr_decay: Some(lr_decay), eps: Some(eps), ..named }
+            }
+            Algorithm::Lion(Lion { betas }) => OptimizerSettings { betas: Some(betas), ..named },
         }
     }
 }
@@ -110,6 +156,9 @@ impl OptimizerSettings {
             OptimizerName::Sgd => self.sgd().map(Algorithm::Sgd),
             OptimizerName::Adam => self.adam(false).map(Algorithm::Adam),
             OptimizerName::AdamW => self.adam(true).map(Algorithm::Adam),
+            OptimizerName::RmsProp => self.rmsprop().map(Algorithm::RmsProp),
+            OptimizerName::Adagrad => self.adagrad().map(Algorithm::Adagrad),
+            OptimizerName::Lion => Ok(Algorithm::Lion(Lion { betas: self.betas([0.9, 0.99])? })),
         }
     }
 
@@ -147,17 +196,26 @@ impl OptimizerSettings {
         Ok(Adam { betas: self.betas([0.9, 0.999])?, eps: self.eps(1e-8)?, decoupled })
     }
 
+    fn rmsprop(&self) -> Result<RmsProp> {
+        Ok(RmsProp {
+            alpha: below_one("--alpha", self.alpha.unwrap_or(0.99))?,
+            eps: self.eps(1e-8)?,
+            momentum: not_negative("--momentum", self.momentum.unwrap_or(0.0))?,
+            centered: self.centered.unwrap_or(false),
+        })
+    }
+
+    fn adagrad(&self) -> Result<Adagrad> {
+        let lr_decay = not_negative("--lr-decay", self.lr_decay.unwrap_or(0.0))?;
+        Ok(Adagrad { lr_decay, eps: self.eps(1e-10)? })
+    }
+
     fn betas(&self, default: [f64; 2]) -> Result<[f64; 2]> {
         let betas = self.betas.unwrap_or(default);
         for beta in betas {
             // Rounded, as the device has it: a beta just below 1 would divide by zero there.
-            let rounded = beta as f32;
-            require(
-                (0.0..1.0).contains(&rounded),
-                "--betas",
-                beta,
-                "two numbers of at least 0 and less than 1",
-            )?;
+            let allowed = "two numbers of at least 0 and less than 1";
+            require((0.0..1.0).contains(&(beta as f32)), "--betas", beta, allowed)?;
         }
         Ok(betas)
     }
@@ -171,14 +229,23 @@ impl OptimizerSettings {
 
     /// Each setting that only some optimizers have.
     pub(super) fn dependents(&mut self, chosen: OptimizerName) -> Vec<Dependent<'_>> {
-        let sgd = chosen == OptimizerName::Sgd;
-        let [of_sgd, of_adam] = ["--optimizer sgd", "--optimizer adam or adamw"];
-        let dependents: [(_, &mut dyn Setting, _, _); 5] = [
-            ("--momentum", &mut self.momentum, sgd, of_sgd),
-            ("--dampening", &mut self.dampening, sgd, of_sgd),
-            ("--nesterov", &mut self.nesterov, sgd, of_sgd),
-            ("--betas", &mut self.betas, !sgd, of_adam),
-            ("--eps", &mut self.eps, !sgd, of_adam),
+        use OptimizerName::*;
+        let is = |names: &[OptimizerName]| names.contains(&chosen);
+        let of_sgd = "--optimizer sgd";
+        let dependents: [(_, &mut dyn Setting, _, _); 8] = [
+            ("--momentum", &mut self.momentum, is(&[Sgd, RmsProp]), "--optimizer sgd or rmsprop"),
+            ("--dampening", &mut self.dampening, is(&[Sgd]), of_sgd),
+            ("--nesterov", &mut self.nesterov, is(&[Sgd]), of_sgd),
+            ("--betas", &mut self.betas, is(&[Adam, AdamW, Lion]), "--optimizer adam, adamw or lion"),
+            (
+                "--eps",
+                &mut self.eps,
+                is(&[Adam, AdamW, RmsProp, Adagrad]),
+                "--optimizer adam, adamw, rmsprop or adagrad",
+            ),
+            ("--alpha", &mut self.alpha, is(&[RmsProp]), "--optimizer rmsprop"),
+            ("--centered", &mut self.centered, is(&[RmsProp]), "--optimizer rmsprop"),
+            ("--lr-decay", &mut self.lr_decay, is(&[Adagrad]), "--optimizer adagrad"),
         ];
         with_choice(dependents, chosen.name())
     }

@@ -28,6 +28,12 @@ pub(super) fn positive(flag: &str, value: f64) -> Result<f64> {
     Ok(value)
 }
 
+/// From 0, and less than 1 as the device has it.
+pub(super) fn below_one(flag: &str, value: f64) -> Result<f64> {
+    require((0.0..1.0).contains(&(value as f32)), flag, value, "at least 0 and less than 1")?;
+    Ok(value)
+}
+
 pub(super) fn within_one(flag: &str, value: f64) -> Result<f64> {
     require((0.0..=1.0).contains(&value), flag, value, "from 0 to 1")?;
     Ok(value)

@@ -2,12 +2,13 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize, OptimizerSettings, Precision,
-    Recipe, Recompute, RunSettings, ScheduleSettings,
+    Algorithm, AugmentSettings, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
+    OptimizerSettings, Precision, Recipe, Recompute, RunSettings, ScheduleSettings,
 };
+use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::optim::Schedule;
+use crate::optim::{RunLength, Schedule};
 
 /// A recipe in which everything is definite and within its range; made by [`Recipe::resolve`].
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// The type of activations and their gradients.
     pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
@@ -58,6 +61,12 @@ pub struct ResolvedRecipe {
     pub log_every: u32,
     /// Whether to print nothing but errors.
     pub quiet: bool,
+    /// What is done to training samples, as it was given.
+    pub augment: AugmentSettings,
+    /// The same with defaults.
+    pub augmentation: Augmentation,
+    /// How training samples are mixed.
+    pub mixing: Mixing,
 }
 
 impl ResolvedRecipe {
@@ -65,7 +74,7 @@ impl ResolvedRecipe {
     /// the warmup has, or if the learning rate grows beyond what a 32-bit float holds.
     pub fn total_steps(&self, steps_per_epoch: u64) -> Result<u64> {
         let total = self.length.total_steps(steps_per_epoch)?;
-        check_schedule(&self.schedule, total)?;
+        check_schedule(&self.schedule, RunLength { steps: total, steps_per_epoch })?;
         Ok(total)
     }
 
@@ -92,6 +101,7 @@ impl ResolvedRecipe {
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
+            control: self.control.settings(),
             run: RunSettings {
                 precision: Some(self.precision),
                 seed: Some(self.seed),
@@ -104,6 +114,7 @@ impl ResolvedRecipe {
                 log_every: Some(self.log_every),
                 quiet: Some(self.quiet),
             },
+            augment: self.augment.clone(),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! How the learning rate changes.
 
 use super::dependent::{Dependent, Setting, with_choice};
-use super::range::{count, fail, positive, require, within_one};
+use super::range::{below_one, count, fail, positive, require, within_one};
 use super::theme::{names, theme};
 use crate::error::{Error, Result};
-use crate::optim::{Curve, Schedule};
+use crate::optim::{Curve, Plateau, RunLength, Schedule, Unit};
 
 theme! {
 /// The learning rate's schedule.
@@ -16,17 +16,20 @@ pub struct ScheduleSettings {
     /// First raise the learning rate linearly for so many steps [default: 0]
     #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
     pub warmup_steps: Option<u32>,
-    /// cosine: the learning rate at the end [default: 0]
+    /// What lengths of the schedule count after the warmup, and how often the rate changes: step or epoch [default: step]
+    #[arg(long, value_name = "UNIT")]
+    pub schedule_per: Option<UnitName>,
+    /// cosine, warm-restarts: the learning rate at the end; reduce-on-plateau: the lowest [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub min_lr: Option<f64>,
-    /// step: steps between two decays
-    #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
+    /// step: steps (epochs, if --schedule-per says so) between two decays
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub step_size: Option<u32>,
     /// step, multi-step, exponential: the factor of a decay [default: 0.1; exponential needs it]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub gamma: Option<f64>,
-    /// multi-step: the steps after which the rate decays
-    #[arg(long, value_name = "STEPS,...", value_delimiter = ',')]
+    /// multi-step: the steps, or epochs, after which the rate decays
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub milestones: Option<Vec<u32>>,
     /// one-cycle: part of the run in which the rate rises [default: 0.3]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -37,6 +40,27 @@ pub struct ScheduleSettings {
     /// one-cycle: the first rate over the last [default: 10000]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub final_div_factor: Option<f64>,
+    /// polynomial: the exponent [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub power: Option<f64>,
+    /// warm-restarts: steps, or epochs, of the first cosine
+    #[arg(long = "t-0", value_name = "N", allow_negative_numbers = true)]
+    pub t_0: Option<u32>,
+    /// warm-restarts: how many times as long each cosine is as the one before [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub t_mult: Option<u32>,
+    /// reduce-on-plateau: the factor of a reduction [default: 0.1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub plateau_factor: Option<f64>,
+    /// reduce-on-plateau: epochs without a better test loss that are borne [default: 10]
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    pub plateau_patience: Option<u32>,
+    /// reduce-on-plateau: the share by which a loss has to be below the best to be better [default: 1e-4]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub plateau_threshold: Option<f64>,
+    /// reduce-on-plateau: epochs after a reduction that do not count [default: 0]
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    pub plateau_cooldown: Option<u32>,
 }
 }
 
@@ -56,13 +80,34 @@ pub enum ScheduleName {
     Cosine = "cosine",
     /// `OneCycleLR` over the run.
     OneCycle = "one-cycle",
+    /// `PolynomialLR` over the run.
+    Polynomial = "polynomial",
+    /// `CosineAnnealingWarmRestarts`.
+    WarmRestarts = "warm-restarts",
+    /// `ReduceLROnPlateau` by the test loss of each epoch.
+    ReduceOnPlateau = "reduce-on-plateau",
+}
+}
+
+names! { "unit",
+/// What the lengths of a schedule count.
+pub enum UnitName {
+    /// Optimizer updates.
+    #[default]
+    Step = "step",
+    /// Passes over the training samples.
+    Epoch = "epoch",
 }
 }
 
 impl ScheduleSettings {
     pub(super) fn schedule(&self, lr: f64) -> Result<Schedule> {
         let warmup_steps = self.warmup_steps.unwrap_or(0).into();
-        Ok(Schedule { lr, warmup_steps, curve: self.curve(lr)? })
+        let unit = match self.schedule_per.unwrap_or_default() {
+            UnitName::Step => Unit::Step,
+            UnitName::Epoch => Unit::Epoch,
+        };
+        Ok(Schedule { lr, warmup_steps, curve: self.curve(lr)?, unit })
     }
 
     fn curve(&self, lr: f64) -> Result<Curve> {
@@ -85,6 +130,29 @@ impl ScheduleSettings {
             ScheduleName::Exponential => Curve::Exponential { gamma: gamma(None)? },
             ScheduleName::Cosine => Curve::Cosine { min_lr: self.min_lr(lr)? },
             ScheduleName::OneCycle => self.one_cycle()?,
+            ScheduleName::Polynomial => {
+                Curve::Polynomial { power: positive("--power", self.power.unwrap_or(1.0))? }
+            }
+            ScheduleName::WarmRestarts => {
+                let Some(t_0) = self.t_0 else {
+                    return fail(
+                        "--schedule warm-restarts needs --t-0, the steps or epochs of the first cosine",
+                    );
+                };
+                let t_mult = count("--t-mult", self.t_mult.unwrap_or(1))?.into();
+                Curve::WarmRestarts { t_0: count("--t-0", t_0)?.into(), t_mult, min_lr: self.min_lr(lr)? }
+            }
+            ScheduleName::ReduceOnPlateau => Curve::Plateau(self.plateau(lr)?),
+        })
+    }
+
+    fn plateau(&self, lr: f64) -> Result<Plateau> {
+        Ok(Plateau {
+            factor: below_one("--plateau-factor", self.plateau_factor.unwrap_or(0.1))?,
+            patience: self.plateau_patience.unwrap_or(10).into(),
+            threshold: below_one("--plateau-threshold", self.plateau_threshold.unwrap_or(1e-4))?,
+            cooldown: self.plateau_cooldown.unwrap_or(0).into(),
+            min_lr: self.min_lr(lr)?,
         })
     }
 
@@ -124,6 +192,10 @@ impl ScheduleSettings {
         let steps = |steps: u64| steps as u32;
         let mut settings =
             ScheduleSettings { warmup_steps: Some(steps(schedule.warmup_steps)), ..Default::default() };
+        settings.schedule_per = Some(match schedule.unit {
+            Unit::Step => UnitName::Step,
+            Unit::Epoch => UnitName::Epoch,
+        });
         settings.schedule = Some(match &schedule.curve {
             Curve::Constant => ScheduleName::Constant,
             Curve::Step { step_size, gamma } => {
@@ -150,6 +222,24 @@ impl ScheduleSettings {
                 settings.final_div_factor = Some(*final_div_factor);
                 ScheduleName::OneCycle
             }
+            Curve::Polynomial { power } => {
+                settings.power = Some(*power);
+                ScheduleName::Polynomial
+            }
+            Curve::WarmRestarts { t_0, t_mult, min_lr } => {
+                (settings.t_0, settings.t_mult) = (Some(steps(*t_0)), Some(steps(*t_mult)));
+                settings.min_lr = Some(*min_lr);
+                ScheduleName::WarmRestarts
+            }
+            Curve::Plateau(Plateau { factor, patience, threshold, cooldown, min_lr }) => {
+                settings.schedule_per = None;
+                settings.plateau_factor = Some(*factor);
+                settings.plateau_patience = Some(steps(*patience));
+                settings.plateau_threshold = Some(*threshold);
+                settings.plateau_cooldown = Some(steps(*cooldown));
+                settings.min_lr = Some(*min_lr);
+                ScheduleName::ReduceOnPlateau
+            }
         });
         settings
     }
@@ -158,15 +248,28 @@ impl ScheduleSettings {
     pub(super) fn dependents(&mut self, chosen: ScheduleName) -> Vec<Dependent<'_>> {
         use ScheduleName::*;
         let is = |names: &[ScheduleName]| names.contains(&chosen);
-        let of_one_cycle = "--schedule one-cycle";
-        let dependents: [(_, &mut dyn Setting, _, _); 8] = [
+        let [of_one_cycle, of_restarts, of_plateau] =
+            ["--schedule one-cycle", "--schedule warm-restarts", "--schedule reduce-on-plateau"];
+        let plateau = is(&[ReduceOnPlateau]);
+        let dependents: [(_, &mut dyn Setting, _, _); 16] = [
             (
                 "--warmup-steps",
                 &mut self.warmup_steps,
                 !is(&[OneCycle]),
                 "schedules that do not rise by themselves as one-cycle does",
             ),
-            ("--min-lr", &mut self.min_lr, is(&[Cosine]), "--schedule cosine"),
+            (
+                "--schedule-per",
+                &mut self.schedule_per,
+                !plateau,
+                "schedules that count; reduce-on-plateau looks at each epoch's test loss",
+            ),
+            (
+                "--min-lr",
+                &mut self.min_lr,
+                is(&[Cosine, WarmRestarts, ReduceOnPlateau]),
+                "--schedule cosine, warm-restarts or reduce-on-plateau",
+            ),
             ("--step-size", &mut self.step_size, is(&[Step]), "--schedule step"),
             (
                 "--gamma",
@@ -178,15 +281,23 @@ impl ScheduleSettings {
             ("--pct-start", &mut self.pct_start, is(&[OneCycle]), of_one_cycle),
             ("--div-factor", &mut self.div_factor, is(&[OneCycle]), of_one_cycle),
             ("--final-div-factor", &mut self.final_div_factor, is(&[OneCycle]), of_one_cycle),
+            ("--power", &mut self.power, is(&[Polynomial]), "--schedule polynomial"),
+            ("--t-0", &mut self.t_0, is(&[WarmRestarts]), of_restarts),
+            ("--t-mult", &mut self.t_mult, is(&[WarmRestarts]), of_restarts),
+            ("--plateau-factor", &mut self.plateau_factor, plateau, of_plateau),
+            ("--plateau-patience", &mut self.plateau_patience, plateau, of_plateau),
+            ("--plateau-threshold", &mut self.plateau_threshold, plateau, of_plateau),
+            ("--plateau-cooldown", &mut self.plateau_cooldown, plateau, of_plateau),
         ];
         with_choice(dependents, chosen.name())
     }
 }
 
 /// Fails if the schedule does not fit into a run of so many steps.
-pub(super) fn check_schedule(schedule: &Schedule, total: u64) -> Result<()> {
+pub(super) fn check_schedule(schedule: &Schedule, run: RunLength) -> Result<()> {
+    let total = run.steps;
     check_warmup(schedule, total)?;
-    let last = schedule.learning_rate(total.saturating_sub(1), total);
+    let last = schedule.learning_rate(total.saturating_sub(1), run);
     if !(last as f32).is_finite() {
         return Err(Error::Recipe(format!(
             "the learning rate would grow to {last:e} in {total} steps; use a smaller --gamma"

@@ -119,7 +119,14 @@ fn resolved_recipes_round_trip() {
         "schedule = \"exponential\"\ngamma = 1.01",
         "schedule = \"cosine\"\nmin_lr = 1e-3\nlr = 0.3333333333333333\nwarmup_steps = 20",
         "schedule = \"one-cycle\"\npct_start = 0\ndiv_factor = 1\nfinal_div_factor = 1",
+        "optimizer = \"rmsprop\"\nalpha = 0.9\nmomentum = 0.5\ncentered = true\neps = 1e-3",
+        "optimizer = \"adagrad\"\nlr_decay = 0.1",
+        "optimizer = \"lion\"\nbetas = [0.95, 0.98]\nweight_decay = 0.1",
+        "schedule = \"polynomial\"\npower = 2\nwarmup_steps = 3",
+        "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
+        "schedule = \"reduce-on-plateau\"\nplateau_factor = 0.5\nplateau_patience = 2\nplateau_cooldown = 1",
         "device = 2\nshuffle = false\nnormalize = false",
+        "[augment]\ncrop_padding = 4\nhorizontal_flip = 0.5\nauto_augment = \"rand-augment\"\nmixup_alpha = 0.2",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
         include_str!("../../../recipes/digits.toml"),
     ];
@@ -183,7 +190,10 @@ fn unreadable_recipes_name_the_line() {
         ),
         ("epochs = 1.5", "expected a whole number"),
         ("betas = [0.9]", "array of length 2"),
-        ("optimizer = \"sdg\"", "unknown optimizer \"sdg\"; it takes sgd, adam, adamw"),
+        (
+            "optimizer = \"sdg\"",
+            "unknown optimizer \"sdg\"; it takes sgd, adam, adamw, rmsprop, adagrad, lion",
+        ),
         ("schedule = \"onecycle\"", "unknown schedule \"onecycle\"; did you mean \"one-cycle\"?"),
         (
             "data = \"mnits:/x\"",
@@ -245,6 +255,15 @@ fn values_out_of_range_name_flag_and_range() {
             "--min-lr is 0.01; it must be from 0 to --lr, which is 0.001",
         ),
         ("schedule = \"cosine\"\nmin_lr = nan", "--min-lr is NaN"),
+        ("schedule = \"warm-restarts\"", "--schedule warm-restarts needs --t-0"),
+        ("schedule = \"warm-restarts\"\nt_0 = 0", "--t-0 is 0; it must be at least 1"),
+        ("schedule = \"polynomial\"\npower = 0", "--power is 0; it must be above 0"),
+        (
+            "schedule = \"reduce-on-plateau\"\nplateau_factor = 1",
+            "--plateau-factor is 1; it must be at least 0 and less",
+        ),
+        ("optimizer = \"rmsprop\"\nalpha = 1", "--alpha is 1; it must be at least 0 and less than 1"),
+        ("optimizer = \"adagrad\"\nlr_decay = -1", "--lr-decay is -1; it must be at least 0"),
         ("schedule = \"one-cycle\"\npct_start = 1.1", "--pct-start is 1.1; it must be from 0 to 1"),
         ("schedule = \"one-cycle\"\ndiv_factor = 0.5", "--div-factor is 0.5; it must be at least 1"),
         (
@@ -269,16 +288,29 @@ fn values_out_of_range_name_flag_and_range() {
 #[test]
 fn settings_that_do_not_apply_are_refused() {
     let cases = [
-        ("optimizer = \"adam\"\nmomentum = 0.9", "--momentum goes with --optimizer sgd, not with adam"),
+        (
+            "optimizer = \"adam\"\nmomentum = 0.9",
+            "--momentum goes with --optimizer sgd or rmsprop, not with adam",
+        ),
         ("optimizer = \"adamw\"\nnesterov = true", "--nesterov goes with --optimizer sgd, not with adamw"),
-        ("betas = [0.9, 0.99]", "--betas goes with --optimizer adam or adamw, not with sgd"),
+        ("betas = [0.9, 0.99]", "--betas goes with --optimizer adam, adamw or lion, not with sgd"),
         ("gamma = 0.5", "--gamma goes with --schedule step, multi-step or exponential, not with constant"),
         (
             "schedule = \"step\"\nstep_size = 1\nmin_lr = 0",
-            "--min-lr goes with --schedule cosine, not with step",
+            "--min-lr goes with --schedule cosine, warm-restarts or reduce-on-plateau, not with step",
         ),
         ("schedule = \"cosine\"\nmilestones = [1]", "--milestones goes with --schedule multi-step"),
         ("schedule = \"cosine\"\npct_start = 0.3", "--pct-start goes with --schedule one-cycle"),
+        (
+            "optimizer = \"lion\"\neps = 1e-8",
+            "--eps goes with --optimizer adam, adamw, rmsprop or adagrad, not with lion",
+        ),
+        ("alpha = 0.9", "--alpha goes with --optimizer rmsprop, not with sgd"),
+        ("schedule = \"cosine\"\nt_0 = 5", "--t-0 goes with --schedule warm-restarts, not with cosine"),
+        (
+            "schedule = \"reduce-on-plateau\"\nschedule_per = \"step\"",
+            "--schedule-per goes with schedules that count",
+        ),
         ("schedule = \"one-cycle\"\nwarmup_steps = 5", "--warmup-steps goes with schedules that do not rise"),
     ];
     for (text, expected) in cases {
@@ -306,7 +338,10 @@ fn every_setting_reaches_some_resolved_recipe() {
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
-        "schedule = \"one-cycle\"",
+        "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
+        "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
+        "optimizer = \"adagrad\"\nschedule = \"polynomial\"",
+        "schedule = \"reduce-on-plateau\"",
     ];
     let mut seen = std::collections::BTreeSet::new();
     for text in recipes {
