@@ -109,6 +109,7 @@ variant_snippets! {
     "coop_emulated",
     "coop_partial",
     "coop_staged",
+    "coop_tiles",
     "load_f16",
     "load_f32",
     "load_f32x1",
