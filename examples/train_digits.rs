@@ -13,17 +13,16 @@ use wgrad::ops::{
 };
 use wgrad::optim::{Adam, Curve, Schedule, Unit};
 use wgrad::train::metrics::EpochLine;
-use wgrad::train::{Device, DeviceChoice, Length, Observer, Placement, Settings, StepEvent, Trainer};
+use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, Trainer};
 
 struct Printer;
 
 impl Observer for Printer {
-    fn step(&mut self, _: StepEvent) {}
-
-    fn epoch(&mut self, line: &EpochLine, images_per_second: f64) {
-        let EpochLine { epoch, train_loss, test_accuracy, .. } = line;
+    fn epoch(&mut self, line: &EpochLine) {
+        let EpochLine { epoch, train_loss, test, img_per_s, .. } = line;
         println!(
-            "epoch {epoch}: loss {train_loss:.4}, test accuracy {test_accuracy:.4}, {images_per_second:.0} img/s"
+            "epoch {epoch}: loss {train_loss:.4}, test accuracy {:.4}, {img_per_s:.0} img/s",
+            test.test_accuracy
         );
     }
 }
@@ -44,25 +43,16 @@ fn main() -> wgrad::Result<()> {
         .push(Linear::new(10));
     let model = Model::new(data.image, layers);
     let settings = Settings {
-        batch_size: 64,
-        micro_batch_size: None,
-        memory_limit: None,
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         weight_decay: 0.01,
         schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
-        label_smoothing: 0.0,
-        precision: Default::default(),
-        clip_norm: None,
         seed,
-        shuffle: true,
-        log_every: 10,
-        checkpoint_every: None,
-        placement: Placement::Auto,
+        ..Settings::default()
     };
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;
-    let evaluation = pollster::block_on(trainer.train(&mut Printer, &AtomicBool::new(false)))?;
-    println!("test accuracy {:.2} %", evaluation.accuracy * 100.0);
+    let trained = pollster::block_on(trainer.train(&mut Printer, &AtomicBool::new(false)))?;
+    println!("test accuracy {:.2} %", trained.evaluation.accuracy * 100.0);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, value_parser};
 
 use crate::data::DataSource;
+use crate::train::control::Choice;
 use crate::train::recipe::{DeviceChoice, OptimizerName, Precision};
 
 /// The arguments of `wgrad resume`.
@@ -27,6 +28,15 @@ pub struct EvalArgs {
     /// folder:DIR or tensors:FILE.safetensors [default: the run's]
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
+    /// Which weights: last, best, or a number of steps whose checkpoint was kept
+    #[arg(long, value_name = "WHICH", default_value_t)]
+    pub checkpoint: Choice,
+    /// Also print the confusion matrix
+    #[arg(long)]
+    pub confusion: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Write the network's outputs and the labels to this safetensors file
     #[arg(long, value_name = "FILE")]
     pub logits: Option<PathBuf>,
@@ -47,6 +57,9 @@ pub struct PredictArgs {
     /// Image files: PNG, JPEG, BMP, GIF, WebP, PNM or TIFF
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
+    /// Which weights: last, best, or a number of steps whose checkpoint was kept
+    #[arg(long, value_name = "WHICH", default_value_t)]
+    pub checkpoint: Choice,
     /// How many classes to name for each image, the most probable first
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     pub top: u32,

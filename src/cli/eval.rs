@@ -16,10 +16,10 @@ use crate::train::{Device, Evaluator, Feed, Placement, Run, RunModel, Session};
 /// `wgrad eval`
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) = run.read_model()?;
+    let (about, model, weights) = run.read_chosen(args.checkpoint)?;
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
     let source = args.data.clone().unwrap_or(recipe.data);
-    let data = load_data(&source, recipe.seed, false)?;
+    let data = load_data(&source, recipe.seed, args.json)?;
     if data.image != about.image || data.classes.len() != about.classes.len() {
         return Err(Error::Data(format!(
             "{source} has images of {:?} and {} classes, the run's model takes {:?} and {} classes",
@@ -38,7 +38,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     pollster::block_on(feed.install(&mut session, &data.test, about.normalization.as_ref()))?;
     let mut evaluator = Evaluator { session: &mut session, graph: 0, task, feed };
     let evaluation = pollster::block_on(evaluator.run(&data.test))?;
-    say(report::evaluation(&evaluation, &about.classes));
+    if args.json {
+        say(report::evaluation_json(&evaluation, &about.classes)?);
+    } else {
+        say(report::evaluation(&evaluation, &about.classes));
+        if args.confusion {
+            say(report::confusion(&evaluation, &about.classes));
+        }
+    }
     if let Some(path) = &args.logits {
         let mut file = TensorFile::default();
         let shape = [data.test.len(), about.classes.len()];
@@ -46,7 +53,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let labels = data.test.labels().iter().map(|label| i64::from(*label)).collect();
         file.integers.insert("labels".to_string(), (vec![data.test.len()], labels));
         file.write(path)?;
-        say(format!("logits {shape:?} and labels written to {}", path.display()));
+        if !args.json {
+            say(format!("logits {shape:?} and labels written to {}", path.display()));
+        }
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ struct Guess {
 /// `wgrad predict`
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) = run.read_model()?;
+    let (about, model, weights) = run.read_chosen(args.checkpoint)?;
     let device = device::open(&args.device, false)?;
     let batch_size = args.images.len().min(BATCH);
     let program = program::inference(&model, &task(&about, batch_size), &device)?;

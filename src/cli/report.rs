@@ -4,9 +4,11 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
-use crate::train::metrics::EpochLine;
-use crate::train::{Evaluation, Observer, StepEvent};
+use crate::error::{Error, Result};
+use crate::train::metrics::{EpochLine, EvaluationLine, TestLine};
+use crate::train::{ClassRow, Evaluation, Observer, StepEvent};
 
 /// Prints a line to standard output; nobody is left to tell if that is closed.
 pub(super) fn say(line: impl std::fmt::Display) {
@@ -69,19 +71,30 @@ impl Observer for Display {
         self.bar.set_position(event.step);
     }
 
-    fn epoch(&mut self, line: &EpochLine, images_per_second: f64) {
+    fn epoch(&mut self, line: &EpochLine) {
         if self.quiet {
             return;
         }
-        let EpochLine { epoch, train_loss, train_accuracy, test_loss, test_accuracy } = line;
+        let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
         let width = self.epochs.to_string().len();
         let text = format!(
-            "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {test_loss:.4}  accuracy \
-             {:6.2} %  {images_per_second:.0} img/s",
+            "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
+             {:6.2} %  {img_per_s:.0} img/s",
             self.epochs,
             train_accuracy * 100.0,
-            test_accuracy * 100.0,
+            test.test_loss,
+            test.test_accuracy * 100.0,
         );
+        self.bar.suspend(|| say(text));
+    }
+
+    fn evaluation(&mut self, line: &EvaluationLine) {
+        if self.quiet {
+            return;
+        }
+        let EvaluationLine { step, epoch, test } = line;
+        let (loss, accuracy) = (test.test_loss, test.test_accuracy * 100.0);
+        let text = format!("epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %");
         self.bar.suspend(|| say(text));
     }
 }
@@ -98,5 +111,60 @@ pub(super) fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String 
     let count: u64 = evaluation.confusion.iter().flatten().sum();
     let right = (evaluation.accuracy * count as f64).round();
     let accuracy = evaluation.accuracy * 100.0;
-    format!("{rows}\ntest accuracy {accuracy:.2} % ({right} of {count} images), loss {:.4}", evaluation.loss)
+    let [top5, f1, ece] =
+        [evaluation.top5_accuracy, evaluation.macro_f1(), evaluation.ece].map(|share| share * 100.0);
+    format!(
+        "{rows}\ntest accuracy {accuracy:.2} % ({right} of {count} images), loss {:.4}\ntop-5 accuracy {top5:.2} %, mean F1 \
+         {f1:.2} %, calibration error {ece:.2} %",
+        evaluation.loss
+    )
+}
+
+/// The confusion matrix: a row for each true class, a column for each prediction.
+pub(super) fn confusion(evaluation: &Evaluation, classes: &[String]) -> Table {
+    let header: Vec<&str> =
+        std::iter::once("true \\ predicted").chain(classes.iter().map(String::as_str)).collect();
+    let mut rows = table(&header);
+    for (name, counts) in classes.iter().zip(&evaluation.confusion) {
+        rows.add_row(std::iter::once(name.clone()).chain(counts.iter().map(u64::to_string)));
+    }
+    align_numbers(&mut rows);
+    rows
+}
+
+#[derive(Serialize)]
+struct EvaluationReport<'a> {
+    #[serde(flatten)]
+    test: TestLine,
+    images: u64,
+    classes: Vec<ClassReport<'a>>,
+    /// `confusion[truth][prediction]`.
+    confusion: &'a [Vec<u64>],
+}
+
+#[derive(Serialize)]
+struct ClassReport<'a> {
+    class: &'a str,
+    precision: f64,
+    recall: f64,
+    f1: f64,
+    images: u64,
+}
+
+impl<'a> ClassReport<'a> {
+    fn of((class, row): (&'a String, ClassRow)) -> ClassReport<'a> {
+        let ClassRow { precision, recall, f1, support } = row;
+        ClassReport { class, precision, recall, f1, images: support }
+    }
+}
+
+/// All of an evaluation as JSON; shares are fractions.
+pub(super) fn evaluation_json(evaluation: &Evaluation, classes: &[String]) -> Result<String> {
+    let report = EvaluationReport {
+        test: TestLine::from(evaluation),
+        images: evaluation.confusion.iter().flatten().sum(),
+        classes: classes.iter().zip(evaluation.classes()).map(ClassReport::of).collect(),
+        confusion: &evaluation.confusion,
+    };
+    serde_json::to_string_pretty(&report).map_err(|error| Error::Data(error.to_string()))
 }

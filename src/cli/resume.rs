@@ -30,8 +30,8 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
         let state = if step < total { "continuing" } else { "already finished" };
         say(format!("{state} at step {step} of {total} on {}", device.name()));
     }
-    let evaluation = watch(&mut trainer, &prepared)?;
-    conclude(&prepared, &evaluation, &run);
+    let trained = watch(&mut trainer, &prepared)?;
+    conclude(&prepared, &trained, &trainer, &run);
     Ok(())
 }
 

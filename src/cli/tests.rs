@@ -3,7 +3,8 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::train::recipe::{DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
+use crate::fields::fields_of;
+use crate::train::recipe::{AugmentSettings, DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -27,9 +28,12 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     let train = command.find_subcommand("train").unwrap();
     let mut flags: Vec<String> =
         train.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_string).collect();
+    // What a command is asked to do once is no setting of a run.
+    flags.retain(|flag| flag != "dry-run");
     let positive = ["shuffle", "normalize"];
     let mut settings: Vec<String> = Recipe::keys()
         .iter()
+        .chain(fields_of::<AugmentSettings>())
         .map(|name| if positive.contains(name) { format!("no-{name}") } else { name.replace('_', "-") })
         .collect();
     flags.sort();
@@ -81,7 +85,8 @@ fn every_flag_reaches_the_recipe() {
          --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
          --final-div-factor 100 --schedule-per epoch --power 2 --t-0 5 --t-mult 2 --plateau-factor 0.5 --plateau-patience 3 \
-         --plateau-threshold 1e-3 --plateau-cooldown 2 --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
+         --plateau-threshold 1e-3 --plateau-cooldown 2 --eval-every 20 --monitor test_ece \
+         --min-delta 0.01 --patience 3 --keep-best 2 --keep-last 4 --max-time 1h --overfit-one-batch --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(args.flags).unwrap();
@@ -91,13 +96,37 @@ fn every_flag_reaches_the_recipe() {
         label_smoothing = 0.1\nclip_norm = 2.0\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\
         final_div_factor = 100.0\nschedule_per = 'epoch'\npower = 2.0\nt_0 = 5\nt_mult = 2\nplateau_factor = 0.5\n\
-        plateau_patience = 3\nplateau_threshold = 1e-3\nplateau_cooldown = 2\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
+        plateau_patience = 3\nplateau_threshold = 1e-3\nplateau_cooldown = 2\neval_every = 20\nmonitor = 'test_ece'\n\
+        min_delta = 0.01\npatience = 3\nkeep_best = 2\nkeep_last = 4\nmax_time = '1h'\noverfit_one_batch = true\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
         quiet = true"
         .parse()
         .unwrap();
     assert_eq!(got, want);
     assert_eq!(want.len() + 1, Recipe::keys().len(), "all but epochs");
     assert_eq!(train("--epochs 3").flags.length.epochs, Some(3));
+}
+
+#[test]
+fn every_flag_of_augmentation_reaches_the_recipe() {
+    let args = train(
+        "--crop-padding 4 --padding-mode reflect --resized-crop-scale 0.08,1 --resized-crop-ratio 0.75,1.3 \
+         --horizontal-flip 0.5 --vertical-flip 0.1 --alternating-flip --degrees 10 --translate 0.1,0.2 --scale 0.9,1.1 \
+         --shear 5 --interpolation nearest --auto-augment rand-augment --num-ops 3 --magnitude 7 --brightness 0.1 \
+         --contrast 0.2 --saturation 0.3 --hue 0.4 --greyscale 0.5 --erasing 0.25 --erasing-scale 0.1,0.2 \
+         --erasing-ratio 0.5,2 --cutout 8 --mixup-alpha 0.8 --cutmix-alpha 1 --mixup-prob 0.9 --switch-prob 0.4",
+    );
+    let got = toml::Table::try_from(args.flags).unwrap();
+    let want: toml::Table = "[augment]\ncrop_padding = 4\npadding_mode = 'reflect'\nresized_crop_scale = [0.08, 1.0]\n\
+        resized_crop_ratio = [0.75, 1.3]\nhorizontal_flip = 0.5\nvertical_flip = 0.1\nalternating_flip = true\n\
+        degrees = 10.0\ntranslate = [0.1, 0.2]\nscale = [0.9, 1.1]\nshear = 5.0\ninterpolation = 'nearest'\n\
+        auto_augment = 'rand-augment'\nnum_ops = 3\nmagnitude = 7\nbrightness = 0.1\ncontrast = 0.2\n\
+        saturation = 0.3\nhue = 0.4\ngreyscale = 0.5\nerasing = 0.25\nerasing_scale = [0.1, 0.2]\n\
+        erasing_ratio = [0.5, 2.0]\ncutout = 8\nmixup_alpha = 0.8\ncutmix_alpha = 1.0\nmixup_prob = 0.9\n\
+        switch_prob = 0.4"
+        .parse()
+        .unwrap();
+    assert_eq!(got, want);
+    assert_eq!(want["augment"].as_table().unwrap().len(), fields_of::<AugmentSettings>().len());
 }
 
 #[test]

@@ -1,28 +1,35 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::TrainArgs;
 use super::device;
 use super::report::{self, Display, bar, say};
-use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size};
+use crate::data::{DIGITS_CREDIT, DataSource, Dataset, Normalization, clamp_batch_size, epoch_order};
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Evaluation, Length, Run, Settings, Trainer};
+use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
 
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
     let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
     let opened = device::open_with_table(&recipe.device, cooperative)?;
-    let prepared = Prepared::new(recipe, None)?;
+    let mut prepared = Prepared::new(recipe, None)?;
+    if args.dry_run {
+        prepared.shorten()?;
+    }
     let device = device::tune_briefly(opened, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
+    }
+    if args.dry_run {
+        return rehearse(&mut trainer, &prepared, &device);
     }
     let run = match &prepared.recipe.out {
         Some(path) => Run::create(path)?,
@@ -35,8 +42,22 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
     pollster::block_on(trainer.record_in(run.clone()))?;
     prepared.introduce(&device, &trainer);
-    let evaluation = watch(&mut trainer, &prepared)?;
-    conclude(&prepared, &evaluation, &run);
+    let trained = watch(&mut trainer, &prepared)?;
+    conclude(&prepared, &trained, &trainer, &run);
+    Ok(())
+}
+
+/// `--dry-run`: one step and one evaluation, of a batch each, of which nothing remains.
+fn rehearse(trainer: &mut Trainer<'_>, prepared: &Prepared, device: &Device) -> Result<()> {
+    prepared.introduce(device, trainer);
+    let begun = Instant::now();
+    let Trained { evaluation, .. } = watch(trainer, prepared)?;
+    say(format!(
+        "dry run: one step and the evaluation of {} images took {:.2} s, test loss {:.4}; nothing was written",
+        prepared.data.test.len(),
+        begun.elapsed().as_secs_f64(),
+        evaluation.loss
+    ));
     Ok(())
 }
 
@@ -55,7 +76,7 @@ impl Prepared {
             Some(text) => ModelSpec::parse(&recipe.model, text)?,
             None => ModelSpec::load(&recipe.model)?,
         };
-        let data = load_data(&recipe.data, recipe.seed, recipe.quiet)?;
+        let mut data = load_data(&recipe.data, recipe.seed, recipe.quiet)?;
         let (batch_size, clamped) = clamp_batch_size(recipe.batch_size, data.train.len());
         if clamped {
             eprintln!(
@@ -64,10 +85,23 @@ impl Prepared {
             );
             recipe.batch_size = batch_size;
         }
+        if recipe.control.overfit_one_batch {
+            let order = epoch_order(data.train.len(), recipe.seed, recipe.shuffle, 0);
+            data.train = data.train.subset(&order[..batch_size])?;
+            data.test = data.train.clone();
+        }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
         let model = spec.bind(data.image, data.classes.len())?;
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
         Ok(Prepared { recipe, data, model, normalization })
+    }
+
+    /// Leaves one step, and one batch to evaluate.
+    fn shorten(&mut self) -> Result<()> {
+        self.recipe.length = Length::Steps(1);
+        let samples = self.data.test.len().min(self.recipe.batch_size) as u32;
+        self.data.test = self.data.test.subset(&(0..samples).collect::<Vec<u32>>())?;
+        Ok(())
     }
 
     /// What the model is trained for.
@@ -168,7 +202,7 @@ fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()>
 }
 
 /// Trains with a progress bar until the end or Ctrl-C.
-pub(super) fn watch(trainer: &mut Trainer<'_>, prepared: &Prepared) -> Result<Evaluation> {
+pub(super) fn watch(trainer: &mut Trainer<'_>, prepared: &Prepared) -> Result<Trained> {
     let stop = stop_flag()?;
     let total = trainer.total_steps();
     let epochs = match prepared.recipe.length {
@@ -176,17 +210,35 @@ pub(super) fn watch(trainer: &mut Trainer<'_>, prepared: &Prepared) -> Result<Ev
         Length::Steps(steps) => u64::from(steps).div_ceil(trainer.steps_per_epoch()) as u32,
     };
     let mut display = Display::new(total, trainer.progress().step, epochs, prepared.recipe.quiet);
-    let evaluation = pollster::block_on(trainer.train(&mut display, &stop));
+    let trained = pollster::block_on(trainer.train(&mut display, &stop));
     display.finish();
-    evaluation
+    trained
 }
 
-/// Says how well the model does and where it is.
-pub(super) fn conclude(prepared: &Prepared, evaluation: &Evaluation, run: &Run) {
+/// Says how well the model does, why training ended, and where the model is.
+pub(super) fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: &Run) {
     if prepared.recipe.quiet {
         return;
     }
-    say(report::evaluation(evaluation, &prepared.data.classes));
+    say(report::evaluation(&trained.evaluation, &prepared.data.classes));
+    let (progress, control) = (trainer.progress(), &prepared.recipe.control);
+    let (step, folder) = (progress.step, run.path.display());
+    match trained.ending {
+        Ending::Complete => {}
+        Ending::Patience => say(format!(
+            "stopped at step {step}: no improvement of {} in {} evaluations",
+            control.rule.monitor.name(),
+            progress.history.since_best
+        )),
+        Ending::MaxTime => {
+            say(format!("stopped at step {step}: --max-time is over; `wgrad resume {folder}` goes on"));
+        }
+    }
+    let best = progress.history.best_kept(control.rule.monitor);
+    if let Some(best) = best.filter(|best| best.step != step) {
+        let (name, value) = (control.rule.monitor.name(), best.value());
+        say(format!("best {name} {value:.4} at step {}: `wgrad eval {folder} --checkpoint best`", best.step));
+    }
     say(format!("saved in {}", run.path.display()));
 }
 

@@ -24,6 +24,9 @@ pub struct TrainArgs {
     /// A file of settings; the recipe.toml of a run's folder is one
     #[arg(value_name = "RECIPE.toml")]
     pub recipe: Option<PathBuf>,
+    /// Only check that it would work: load the data, do one step and one evaluation, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The flags: one for each setting of a recipe.
     #[command(flatten)]
     pub flags: Recipe,

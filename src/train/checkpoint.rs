@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::control::{self, History};
 use super::device::Environment;
 use super::weights::{self, TensorFile, Tensors};
 use crate::error::{Error, Result};
@@ -23,6 +24,9 @@ pub struct Progress {
     pub seed: u64,
     /// Loss and correct predictions of the epoch so far, as the bits of f64, and the number of samples.
     pub totals: Totals,
+    /// What the evaluations came to.
+    #[serde(default)]
+    pub history: History,
     /// What the bits depend on.
     pub environment: Environment,
     /// The factor on the next step's gradients.
@@ -90,10 +94,13 @@ impl Checkpoint {
         file.metadata.insert(KEY.to_string(), format!("{sum} {progress}"));
         let [current, next, previous] = paths(run);
         file.write(&next)?;
+        // Before the checkpoint is the run's state: a state whose kept checkpoints are not there must not exist.
+        control::keep(run, &self.progress.history, self.progress.step, &next)?;
         if current.exists() {
             std::fs::rename(&current, &previous).map_err(Error::io("rename", &current))?;
         }
-        std::fs::rename(&next, &current).map_err(Error::io("rename", &next))
+        std::fs::rename(&next, &current).map_err(Error::io("rename", &next))?;
+        control::forget(run, &self.progress.history)
     }
 
     /// Whether a run folder has a checkpoint, whole or damaged.
@@ -118,7 +125,11 @@ impl Checkpoint {
         })
     }
 
-    fn read_file(path: &Path, slots: &[&str]) -> Result<Checkpoint> {
+    /// Reads one file, such as a kept checkpoint.
+    ///
+    /// # Errors
+    /// If it is damaged, or is no checkpoint.
+    pub fn read_file(path: &Path, slots: &[&str]) -> Result<Checkpoint> {
         let mut file = TensorFile::read(path)?;
         let text = file.metadata.get(KEY).ok_or_else(|| Error::file(path, "is not a checkpoint of wgrad"))?;
         let (sum, progress) = text.split_once(' ').unwrap_or_default();

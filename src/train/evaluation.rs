@@ -14,6 +14,10 @@ pub struct Evaluation {
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
+    /// Share of samples whose class is among the five most probable.
+    pub top5_accuracy: f64,
+    /// Expected calibration error: how far confidence and accuracy are apart (Guo et al. 2017, 15 bins).
+    pub ece: f64,
     /// `confusion[truth][prediction]`: counts.
     pub confusion: Vec<Vec<u64>>,
     /// Logits of each sample `[N, classes]`, in the split's order.
@@ -33,7 +37,16 @@ pub struct ClassRow {
     pub support: u64,
 }
 
+/// Bins of confidence, as in the paper.
+const CALIBRATION_BINS: usize = 15;
+
 impl Evaluation {
+    /// Mean F1 over the classes.
+    pub fn macro_f1(&self) -> f64 {
+        let rows = self.classes();
+        rows.iter().map(|row| row.f1).sum::<f64>() / rows.len().max(1) as f64
+    }
+
     /// Precision, recall and F1 of each class, as scikit-learn's `classification_report` has them (0 where undefined).
     pub fn classes(&self) -> Vec<ClassRow> {
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
@@ -70,6 +83,8 @@ impl Evaluator<'_> {
         let mut sums = Evaluation {
             loss: 0.0,
             accuracy: 0.0,
+            top5_accuracy: 0.0,
+            ece: 0.0,
             confusion: vec![vec![0; classes]; classes],
             logits: Vec::with_capacity(split.len() * classes),
         };
@@ -85,15 +100,21 @@ impl Evaluator<'_> {
         }
         self.take(0, &mut counts, &mut sums).await?;
         let samples = split.len().max(1) as f64;
+        let mut bins = Calibration::default();
         for (logits, &label) in sums.logits.chunks_exact(classes).zip(split.labels()) {
             let truth = usize::try_from(label).ok().filter(|truth| *truth < classes);
             let truth = truth.ok_or_else(|| {
                 Error::Data(format!("the data has a label {label}, the model has {classes} classes"))
             })?;
-            sums.confusion[truth][argmax(logits)] += 1;
+            let predicted = argmax(logits);
+            sums.confusion[truth][predicted] += 1;
+            sums.top5_accuracy += f64::from(u8::from(rank(logits, truth) < 5));
+            bins.add(confidence(logits, predicted), predicted == truth);
         }
+        sums.ece = bins.error();
         let right: u64 = (0..classes).map(|class| sums.confusion[class][class]).sum();
         sums.loss /= samples;
+        sums.top5_accuracy /= samples;
         sums.accuracy = right as f64 / samples;
         Ok(sums)
     }
@@ -115,6 +136,46 @@ impl Evaluator<'_> {
     }
 }
 
+/// How often predictions of each confidence are right.
+#[derive(Default)]
+struct Calibration {
+    /// Sum of confidences, right predictions, predictions.
+    bins: [(f64, f64, f64); CALIBRATION_BINS],
+}
+
+impl Calibration {
+    fn add(&mut self, confidence: f64, right: bool) {
+        // A confidence that is no number belongs to the first bin, with what is never right.
+        let bin = ((confidence * CALIBRATION_BINS as f64).ceil() as usize).clamp(1, CALIBRATION_BINS) - 1;
+        let (confidences, rights, count) = &mut self.bins[bin];
+        *confidences += confidence;
+        *rights += f64::from(u8::from(right));
+        *count += 1.0;
+    }
+
+    fn error(&self) -> f64 {
+        let total: f64 = self.bins.iter().map(|(_, _, count)| count).sum();
+        let apart = |&(confidences, rights, _): &(f64, f64, f64)| (confidences - rights).abs();
+        self.bins.iter().map(apart).sum::<f64>() / if total == 0.0 { 1.0 } else { total }
+    }
+}
+
+/// The softmax's value for a class.
+fn confidence(logits: &[f32], class: usize) -> f64 {
+    let largest = f64::from(logits[class]);
+    1.0 / logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum::<f64>()
+}
+
+/// How many classes come before this one: those with a larger logit, and the first of equals; what is not a number comes
+/// last.
+fn rank(logits: &[f32], class: usize) -> usize {
+    let own = logits[class];
+    let before = |(other, logit): (usize, &f32)| {
+        *logit > own || *logit == own && other < class || own.is_nan() && (!logit.is_nan() || other < class)
+    };
+    logits.iter().enumerate().filter(|&entry| before(entry)).count()
+}
+
 /// The largest logit's place; the first of equals, and 0 if all are NaN.
 pub(super) fn argmax(logits: &[f32]) -> usize {
     let mut best = 0;
@@ -124,4 +185,28 @@ pub(super) fn argmax(logits: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_better_classes_and_earlier_equals() {
+        assert_eq!([0, 1, 2, 3].map(|class| rank(&[1.0, 3.0, 3.0, -2.0], class)), [2, 0, 1, 3]);
+        assert_eq!([0, 1, 2].map(|class| rank(&[f32::NAN, 1.0, f32::NAN], class)), [1, 0, 2]);
+    }
+
+    #[test]
+    fn calibration_is_the_gap_between_confidence_and_accuracy() {
+        // Four predictions at 0.9 of which three are right, two at 0.5 of which one is.
+        let mut bins = Calibration::default();
+        for right in [true, true, true, false] {
+            bins.add(0.9, right);
+        }
+        bins.add(0.5, true);
+        bins.add(0.5, false);
+        assert!((bins.error() - (4.0 * 0.15) / 6.0).abs() < 1e-12, "{}", bins.error());
+        assert!((confidence(&[0.0, 3f32.ln()], 1) - 0.75).abs() < 1e-6);
+    }
 }

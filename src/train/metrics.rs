@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::evaluation::Evaluation;
 use super::files;
 use crate::error::{Error, Result};
 
@@ -17,6 +18,8 @@ pub enum Line {
     Step(StepLine),
     /// A finished epoch.
     Epoch(EpochLine),
+    /// An evaluation within an epoch.
+    Evaluation(EvaluationLine),
 }
 
 /// A logged step.
@@ -40,9 +43,50 @@ pub struct StepLine {
     pub img_per_s: f64,
 }
 
-/// A finished epoch; accuracies are fractions.
+/// How well the network did on the test split; shares are fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestLine {
+    /// Mean cross-entropy, without label smoothing.
+    pub test_loss: f64,
+    /// Share of correct predictions: top-1.
+    pub test_accuracy: f64,
+    /// Share of samples whose class is among the five most probable.
+    #[serde(default)]
+    pub test_top5_accuracy: f64,
+    /// Mean F1 over the classes.
+    #[serde(default)]
+    pub test_macro_f1: f64,
+    /// Expected calibration error.
+    #[serde(default)]
+    pub test_ece: f64,
+}
+
+impl From<&Evaluation> for TestLine {
+    fn from(evaluation: &Evaluation) -> TestLine {
+        TestLine {
+            test_loss: evaluation.loss,
+            test_accuracy: evaluation.accuracy,
+            test_top5_accuracy: evaluation.top5_accuracy,
+            test_macro_f1: evaluation.macro_f1(),
+            test_ece: evaluation.ece,
+        }
+    }
+}
+
+/// An evaluation within an epoch, by `--eval-every`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+pub struct EvaluationLine {
+    /// Steps done.
+    pub step: u64,
+    /// From 1.
+    pub epoch: u32,
+    /// On the test split.
+    #[serde(flatten)]
+    pub test: TestLine,
+}
+
+/// A finished epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochLine {
     /// From 1.
     pub epoch: u32,
@@ -50,10 +94,15 @@ pub struct EpochLine {
     pub train_loss: f64,
     /// Share of correct predictions while training.
     pub train_accuracy: f64,
-    /// Mean cross-entropy over the test split, without label smoothing.
-    pub test_loss: f64,
-    /// Share of correct predictions on the test split.
-    pub test_accuracy: f64,
+    /// On the test split.
+    #[serde(flatten)]
+    pub test: TestLine,
+    /// Over the epoch's steps, without its evaluation.
+    #[serde(default)]
+    pub img_per_s: f64,
+    /// Bytes of all buffers on a GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
 }
 
 /// The open file.

@@ -13,6 +13,8 @@ use crate::plan::{MemoryUse, Plan, Program};
 pub struct Fit {
     /// Samples of the whole step.
     pub batch_size: usize,
+    /// Samples that have to stay together in a micro-batch: 2 where pairs are mixed, else 1 (or 0).
+    pub group: usize,
     /// Samples of a micro-batch; if it is left open, the most that fit.
     pub micro_batch_size: Option<usize>,
     /// Bytes that the run may allocate, on a CPU by the plan's prediction; if it is left open, what the device has.
@@ -65,12 +67,14 @@ impl Fit {
     fn sizes(&self) -> Result<Vec<usize>> {
         let batch = self.batch_size;
         let mut divisors: Vec<usize> = (1..=batch).rev().filter(|size| batch.is_multiple_of(*size)).collect();
+        divisors.retain(|size| *size == batch || size.is_multiple_of(self.group.max(1)));
         if let Some(size) = self.micro_batch_size {
             if !divisors.contains(&size) {
                 divisors.reverse();
                 let divisors: Vec<String> = divisors.iter().map(usize::to_string).collect();
                 return Err(Error::Recipe(format!(
-                    "--micro-batch-size is {size}; it must divide the batch size {batch}: {}",
+                    "--micro-batch-size is {size}; it must divide the batch size {batch}{}: {}",
+                    if self.group > 1 { " and be even, for samples are mixed in pairs" } else { "" },
                     divisors.join(", ")
                 )));
             }

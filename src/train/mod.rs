@@ -1,8 +1,10 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod augmented;
 mod benchmark;
 mod cache;
 mod checkpoint;
+pub mod control;
 mod device;
 mod evaluation;
 mod feed;
@@ -19,6 +21,7 @@ mod trainer;
 pub mod tune;
 pub mod weights;
 
+pub use augmented::{Drawn, Fed, TrainFeed};
 pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};
 pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};
@@ -31,4 +34,4 @@ pub use recipe::{DeviceChoice, Length};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;
-pub use trainer::{Observer, StepEvent, Trainer};
+pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer};

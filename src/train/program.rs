@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::augmented::{Fed, TrainFeed};
 use super::device::Device;
 use super::feed::Feed;
 use super::recipe::Precision;
@@ -47,7 +48,7 @@ pub fn training(
 
 /// [`training`] for samples that come to the training and the evaluation graph by these feeds.
 pub fn training_from(
-    [train, test]: [Feed; 2],
+    (train, test): (TrainFeed, Feed),
     model: &Model,
     task: &Task,
     (update, weight_decay): (Arc<dyn Update>, f32),
@@ -91,10 +92,10 @@ pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    train_graph_from(Feed::Given, model, task)
+    train_graph_from(Feed::Given.into(), model, task)
 }
 
-fn train_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
+fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task) -> Result<Graph> {
     fuse_gradients(with_gradients(fuse(train_forward(feed, model, task)?)?)?)
 }
 
@@ -110,14 +111,15 @@ fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
 /// [`train_graph`] and [`eval_graph`] layer by layer, without [fusion](crate::fusion): what they are compared with.
 pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
     let feed = Feed::Given;
-    Ok(vec![with_gradients(train_forward(feed, model, task)?)?, eval_forward(feed, model, task)?])
+    Ok(vec![with_gradients(train_forward(feed.into(), model, task)?)?, eval_forward(feed, model, task)?])
 }
 
-fn train_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
+fn train_forward(feed: TrainFeed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Train);
-    let (logits, labels) = network(feed, model, task, &mut graph)?;
+    let Fed { images, labels, targets } = feed.build(&mut graph, task)?;
+    let logits = network(images, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
-    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?;
+    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, targets]))?;
     let (loss, weight) = (of_loss[0], of_loss[2]);
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
     graph.output("loss", loss);
@@ -141,7 +143,8 @@ fn with_gradients(mut graph: Graph) -> Result<Graph> {
 
 fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Eval);
-    let (logits, labels) = network(feed, model, task, &mut graph)?;
+    let (images, labels) = feed.build(&mut graph, task)?;
+    let logits = network(images, model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
     graph.output("logits", logits);
@@ -149,9 +152,8 @@ fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     Ok(graph)
 }
 
-fn network(feed: Feed, model: &Model, task: &Task, graph: &mut Graph) -> Result<(Value, Value)> {
-    let (images, labels) = feed.build(graph, task)?;
+fn network(images: Value, model: &Model, task: &Task, graph: &mut Graph) -> Result<Value> {
     let logits = model.build(graph, images)?;
     model.check_classes(graph, logits, task.classes)?;
-    Ok((graph.as_f32(logits)?, labels))
+    graph.as_f32(logits)
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Checkpoint;
+use super::control::Choice;
 use super::files;
+use super::recipe::ResolvedRecipe;
 use super::weights::{TensorFile, Tensors};
 use crate::data::Normalization;
 use crate::error::{Error, Result};
@@ -106,6 +109,20 @@ impl Run {
         let text = serde_json::to_string(about).map_err(|error| Error::file(&path, error.to_string()))?;
         file.metadata.insert(MODEL_KEY.to_string(), text);
         file.write(&path)
+    }
+
+    /// The run's model with the weights that are meant: those of `model.safetensors`, or of a kept checkpoint.
+    pub fn read_chosen(&self, choice: Choice) -> Result<(RunModel, Model, TensorFile)> {
+        let (about, model, mut file) = self.read_model()?;
+        if choice != Choice::Last {
+            let recipe = ResolvedRecipe::load(&self.file("recipe.toml"))?;
+            let (checkpoint, _) = Checkpoint::read(&self.path, &[])?;
+            let history = &checkpoint.progress.history;
+            if let Some(kept) = choice.file(&self.path, history, recipe.control.rule.monitor)? {
+                file.tensors = Checkpoint::read_file(&kept, &[])?.model;
+            }
+        }
+        Ok((about, model, file))
     }
 
     /// Reads `model.safetensors`: what it says of itself, the model, and its weights.

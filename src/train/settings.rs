@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::feed::Placement;
-use super::recipe::{Length, Precision, ResolvedRecipe};
+use super::recipe::{Control, Length, Precision, Recipe, ResolvedRecipe};
+use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
 use crate::optim::Schedule;
 
@@ -36,8 +37,22 @@ pub struct Settings {
     pub log_every: u64,
     /// Steps between checkpoints, besides the one at the end of each epoch.
     pub checkpoint_every: Option<u64>,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// Whether the data set may be kept on the device.
     pub placement: Placement,
+    /// What is done to training samples.
+    pub augmentation: Augmentation,
+    /// How they are mixed.
+    pub mixing: Mixing,
+}
+
+impl Default for Settings {
+    /// What `wgrad train` has where no setting is given.
+    fn default() -> Settings {
+        let recipe = Recipe::default().resolve().expect("the defaults are in their ranges");
+        Settings::of(&recipe, recipe.batch_size)
+    }
 }
 
 impl Settings {
@@ -58,7 +73,10 @@ impl Settings {
             shuffle: recipe.shuffle,
             log_every: u64::from(recipe.log_every),
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
+            control: recipe.control,
             placement: Placement::Auto,
+            augmentation: recipe.augmentation,
+            mixing: recipe.mixing,
         }
     }
 }

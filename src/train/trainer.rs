@@ -1,13 +1,17 @@
+mod record;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::augmented::TrainFeed;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
+use super::control::{self, History};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
 use super::feed::Feed;
-use super::metrics::{EpochLine, Line, Metrics, StepLine};
+use super::metrics::{EpochLine, EvaluationLine, Metrics};
 use super::micro_batches::{Fit, Fitted};
 use super::program::{self, EVAL, TRAIN, Task};
 use super::recipe::Length;
@@ -20,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step};
 use crate::models::Model;
 use crate::optim::{PlateauState, RunLength};
-use crate::plan::{PageList, Program, StepReport};
+use crate::plan::{PageList, Program};
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
@@ -40,12 +44,34 @@ pub struct StepEvent {
     pub batch_size: usize,
 }
 
-/// Someone who watches a run.
+/// Someone who watches a run, as far as they want to.
 pub trait Observer {
     /// A step is done.
-    fn step(&mut self, event: StepEvent);
+    fn step(&mut self, _event: StepEvent) {}
     /// An epoch is done and evaluated.
-    fn epoch(&mut self, line: &EpochLine, images_per_second: f64);
+    fn epoch(&mut self, _line: &EpochLine) {}
+    /// An evaluation within an epoch is done.
+    fn evaluation(&mut self, _line: &EvaluationLine) {}
+}
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps are done.
+    Complete,
+    /// Too many evaluations in a row were no improvement.
+    Patience,
+    /// The time was over; the run can be resumed.
+    MaxTime,
+}
+
+/// How a training run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// Of the weights as they are now.
+    pub evaluation: Evaluation,
+    /// Why it ended.
+    pub ending: Ending,
 }
 
 /// A training run.
@@ -53,7 +79,8 @@ pub struct Trainer<'d> {
     settings: Settings,
     task: Task,
     data: &'d Dataset,
-    feeds: [Feed; 2],
+    feed: TrainFeed,
+    test_feed: Feed,
     program: Arc<Program>,
     session: Session,
     about: RunModel,
@@ -66,6 +93,14 @@ pub struct Trainer<'d> {
 struct Clock {
     logged: (Instant, u64),
     epoch: (Instant, u64),
+}
+
+impl Clock {
+    /// Leaves a time out of both rates.
+    fn pause(&mut self, time: Duration) {
+        self.logged.0 += time;
+        self.epoch.0 += time;
+    }
 }
 
 impl<'d> Trainer<'d> {
@@ -84,20 +119,23 @@ impl<'d> Trainer<'d> {
             label_smoothing: settings.label_smoothing,
             precision: settings.precision,
         };
-        let feeds = Feed::choose(data, device, settings.placement);
+        let [train, test_feed] = Feed::choose(data, device, settings.placement);
+        let done = (settings.augmentation, settings.mixing);
+        let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
         let fit = Fit {
             batch_size: settings.batch_size,
+            group: feed.group(),
             micro_batch_size: settings.micro_batch_size,
             memory_limit: settings.memory_limit,
         };
         let build = |batch_size| {
             let task = Task { batch_size, ..task };
             let optimizer = (settings.update.clone(), settings.weight_decay);
-            program::training_from(feeds, model, &task, optimizer, device)
+            program::training_from((feed, test_feed), model, &task, optimizer, device)
         };
         let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
         task.batch_size = micro_batch_size;
-        for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
+        for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
             feed.install(&mut session, split, normalization.as_ref()).await?;
         }
         let about = RunModel {
@@ -112,6 +150,7 @@ impl<'d> Trainer<'d> {
             position: 0,
             seed: settings.seed,
             totals: Totals::default(),
+            history: History::default(),
             environment: Environment {
                 precision: settings.precision.name().to_string(),
                 ..device.environment()
@@ -121,8 +160,19 @@ impl<'d> Trainer<'d> {
         };
         let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer =
-            Trainer { settings, task, data, feeds, program, session, about, run: None, progress, clock };
+        let mut trainer = Trainer {
+            settings,
+            task,
+            data,
+            feed,
+            test_feed,
+            program,
+            session,
+            about,
+            run: None,
+            progress,
+            clock,
+        };
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -152,8 +202,8 @@ impl<'d> Trainer<'d> {
         let cut_short = position > 0 && step >= self.total_steps();
         let metrics = Metrics::open(&run.path, step, epoch + u32::from(cut_short))?;
         let is_new = !Checkpoint::exists(&run.path);
-        self.run = Some((run, metrics));
-        if is_new { self.checkpoint().await } else { Ok(()) }
+        self.run = Some((run.clone(), metrics));
+        if is_new { self.checkpoint().await } else { control::forget(&run.path, &self.progress.history) }
     }
 
     /// Continues from a checkpoint.
@@ -221,45 +271,67 @@ impl<'d> Trainer<'d> {
         self.session.device_bytes()
     }
 
-    /// Trains to the end; `stop` asks to stop after the steps that are in flight.
+    /// Trains until all steps are done, or until the recipe's patience or time is; `stop` asks to stop after the steps that are in flight.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if the loss or the gradient norm is: the weights are those before that step.
     /// [`Error::Interrupted`] after `stop`, when a checkpoint has been written.
-    pub async fn train(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Evaluation> {
+    pub async fn train(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Trained> {
         let total = self.total_steps();
+        let control = self.settings.control;
+        let deadline = control.max_time.map(|time| Instant::now() + time.0);
         let mut evaluation = None;
         let mut queued = self.progress.step;
         self.start_clock();
         let mut loader = self.loader(total)?;
-        while let Some(batch) = loader.next() {
+        while !self.is_exhausted()
+            && let Some(batch) = loader.next()
+        {
             let batch = batch?;
+            evaluation = None;
             self.submit(&batch, queued, total)?;
             queued += 1;
             let epoch_ends = u64::from(batch.position) + 1 == self.steps_per_epoch();
             loader.reuse(batch);
             let stopping = stop.load(Ordering::Relaxed);
             let saving = self.settings.checkpoint_every.is_some_and(|every| queued.is_multiple_of(every));
-            let leave = if epoch_ends || queued == total || stopping || saving { 0 } else { IN_FLIGHT };
-            self.take_reports(leave, total, observer).await?;
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let evaluating = control.eval_every.is_some_and(|every| queued.is_multiple_of(every.into()));
+            let pausing = epoch_ends || queued == total || evaluating || saving || stopping || late;
+            self.take_reports(if pausing { 0 } else { IN_FLIGHT }, total, observer).await?;
             if epoch_ends || queued == total {
                 evaluation = Some(self.finish_epoch(epoch_ends, observer).await?);
-            } else if saving || stopping {
+            } else if evaluating {
+                evaluation = Some(self.evaluate_midway(observer).await?);
+            } else if saving || stopping || late {
                 self.checkpoint().await?;
             }
             if stopping && queued < total {
                 return Err(self.interrupted());
             }
+            if late {
+                break;
+            }
         }
-        match evaluation {
-            Some(evaluation) => Ok(evaluation),
-            None => self.evaluate().await,
-        }
+        let evaluation = match evaluation {
+            Some(evaluation) => evaluation,
+            None => self.evaluate().await?,
+        };
+        let ending = match queued {
+            _ if queued >= total => Ending::Complete,
+            _ if self.is_exhausted() => Ending::Patience,
+            _ => Ending::MaxTime,
+        };
+        Ok(Trained { evaluation, ending })
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.progress.history.is_exhausted(self.settings.control.patience)
     }
 
     /// Evaluates the test split with the weights as they are.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let (session, feed) = (&mut self.session, self.feeds[EVAL]);
+        let (session, feed) = (&mut self.session, self.test_feed);
         let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, feed };
         evaluator.run(&self.data.test).await
     }
@@ -282,7 +354,7 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
+        self.feed.feed.loader(&self.data.train, batch_size, order)
     }
 
     fn learning_rate(&self, step: u64, total: u64) -> f64 {
@@ -312,116 +384,14 @@ impl<'d> Trainer<'d> {
             let size = self.task.batch_size as i32;
             places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
         }
-        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch, &places), &step)
-    }
-
-    async fn take_reports(&mut self, leave: usize, total: u64, observer: &mut dyn Observer) -> Result<()> {
-        while let Some(finished) = self.session.collect(leave).await? {
-            if let Some(report) = finished.report {
-                self.record(&report, total, observer)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, report: &StepReport, total: u64, observer: &mut dyn Observer) -> Result<()> {
-        if report.halted {
-            let StepReport { step, loss, grad_norm, .. } = *report;
-            return Err(Error::NotFinite { step, loss, grad_norm });
-        }
-        let batch_size = self.settings.batch_size;
-        self.progress.step = report.step;
-        self.progress.loss_scale = report.loss_scale;
-        self.progress.position += 1;
-        self.progress.totals.add(f64::from(report.loss), f64::from(report.correct), batch_size as u64);
-        self.clock.logged.1 += batch_size as u64;
-        self.clock.epoch.1 += batch_size as u64;
-        let epoch = self.progress.epoch + 1;
-        observer.step(StepEvent {
-            step: report.step,
-            total_steps: total,
-            epoch,
-            loss: report.loss,
-            batch_size,
-        });
-        if report.step.is_multiple_of(self.settings.log_every) {
-            let img_per_s = rate(self.clock.logged);
-            self.clock.logged = (Instant::now(), 0);
-            let lr = self.learning_rate(report.step - 1, total);
-            let StepReport { step, loss, grad_norm, .. } = *report;
-            let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
-            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
-        }
-        Ok(())
-    }
-
-    /// Evaluates, writes the epoch's line, the model and a checkpoint.
-    async fn finish_epoch(&mut self, complete: bool, observer: &mut dyn Observer) -> Result<Evaluation> {
-        let images_per_second = rate(self.clock.epoch);
-        let evaluation = self.evaluate().await?;
-        let (train_loss, train_accuracy) = self.progress.totals.means();
-        let line = EpochLine {
-            epoch: self.progress.epoch + 1,
-            train_loss,
-            train_accuracy,
-            test_loss: evaluation.loss,
-            test_accuracy: evaluation.accuracy,
-        };
-        observer.epoch(&line, images_per_second);
-        self.write(&Line::Epoch(line))?;
-        if complete {
-            if let (Some(plateau), Some(state)) = (self.settings.schedule.plateau(), self.progress.plateau) {
-                self.progress.plateau = Some(plateau.step(state, evaluation.loss));
-            }
-            self.progress.epoch += 1;
-            self.progress.position = 0;
-            self.progress.totals = Totals::default();
-        }
-        self.checkpoint().await?;
-        self.start_clock();
-        Ok(evaluation)
-    }
-
-    /// Writes checkpoint and model into the run folder, if there is one.
-    async fn checkpoint(&mut self) -> Result<()> {
-        if self.run.is_none() {
-            return Ok(());
-        }
-        let model = self.model().await?;
-        let overflown = model.iter().find(|(_, tensor)| !tensor.data.iter().all(|value| value.is_finite()));
-        if let Some((name, _)) = overflown {
-            return Err(Error::NotFiniteWeights { step: self.progress.step, name: name.clone() });
-        }
-        let mut optimizer = indexmap::IndexMap::new();
-        for (name, list) in slot_lists(&self.program.clone()) {
-            let pages = self.session.read_pages(list).await?;
-            optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
-        }
-        let Some((run, metrics)) = &mut self.run else { return Ok(()) };
-        metrics.sync()?;
-        run.write_model(&self.about, &model, self.progress.step)?;
-        Checkpoint { model, optimizer, progress: self.progress.clone() }.write(&run.path)
+        let drawn = self.feed.draw(batch, &self.task);
+        self.session.submit(TRAIN, &self.feed.inputs(batch, &places, &drawn), &step)
     }
 
     fn interrupted(&self) -> Error {
         let run = self.run.as_ref().map(|(run, _)| run.path.clone()).unwrap_or_default();
         Error::Interrupted { step: self.progress.step, run }
     }
-
-    fn write(&mut self, line: &Line) -> Result<()> {
-        match &mut self.run {
-            Some((_, metrics)) => metrics.write(line),
-            None => Ok(()),
-        }
-    }
-
-    fn start_clock(&mut self) {
-        self.clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-    }
-}
-
-fn rate((since, images): (Instant, u64)) -> f64 {
-    images as f64 / since.elapsed().as_secs_f64().max(1e-9)
 }
 
 fn step_number(step: u64) -> Result<u32> {

@@ -23,7 +23,7 @@ fn bad_flags_are_explained() {
         ("--data minst:x", &["minst", "mnist"]),
         ("--data mnist", &["mnist"]),
         ("--betas 0.9", &["--betas", "0.9,0.999"]),
-        ("--momentum 0.9", &["--momentum goes with --optimizer sgd, not with adamw"]),
+        ("--momentum 0.9", &["--momentum goes with --optimizer sgd or rmsprop, not with adamw"]),
         ("--gamma 0.5", &["--gamma goes with --schedule step, multi-step or exponential"]),
         ("--schedule step", &["--schedule step needs --step-size"]),
         ("--warmup-steps 5", &["--warmup-steps goes with"]),

@@ -5,6 +5,7 @@ mod bad_flags;
 mod bad_runs;
 mod bench;
 mod commands;
+mod control;
 mod damage;
 mod disks;
 mod evaluation;
@@ -126,9 +127,10 @@ impl Place {
         }
     }
 
-    /// Names and contents of a folder's files, in order.
+    /// Names and contents of a folder's files, in order, without folders in it.
     pub fn contents(&self, folder: &str) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(self.path(folder)).unwrap().map(|entry| entry.unwrap());
+        let entries = entries.filter(|entry| entry.file_type().unwrap().is_file());
         let read =
             |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
         let mut files: Vec<_> = entries.map(read).collect();

@@ -59,7 +59,20 @@ fn check_metrics(text: &str, steps: u64, steps_per_epoch: u64, log_every: u64) {
             assert!(number("img_per_s") > 0.0);
             logged.push(step);
         } else {
-            assert_eq!(names, ["epoch", "test_accuracy", "test_loss", "train_accuracy", "train_loss"]);
+            assert_eq!(
+                names,
+                [
+                    "epoch",
+                    "img_per_s",
+                    "test_accuracy",
+                    "test_ece",
+                    "test_loss",
+                    "test_macro_f1",
+                    "test_top5_accuracy",
+                    "train_accuracy",
+                    "train_loss"
+                ]
+            );
             epochs += 1;
             assert_eq!(line["epoch"].as_u64(), Some(epochs));
             assert!((0.0..=1.0).contains(&number("train_accuracy")));

@@ -60,7 +60,7 @@ fn the_cpu_path_gives_the_same_bits_with_any_number_of_threads() {
 }
 
 /// A run that is stopped after `step` (and those in flight) and then continued by a new trainer.
-fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
+pub fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let run = Run::create(&folder.path().join("run")).unwrap();
     let stop = AtomicBool::new(false);
@@ -78,7 +78,7 @@ fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     trainer.restore(&checkpoint, &run).unwrap();
     block_on(trainer.record_in(run)).unwrap();
     watch.stop_after = None;
-    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
     Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
 }
 

@@ -78,7 +78,7 @@ fn evaluating_changes_nothing() {
         let trained = block_on(trainer.train(&mut Watch::default(), &AtomicBool::new(false))).unwrap();
         let before = block_on(trainer.model()).unwrap();
         for _ in 0..2 {
-            assert_eq!(block_on(trainer.evaluate()).unwrap(), trained, "{}", device.name());
+            assert_eq!(block_on(trainer.evaluate()).unwrap(), trained.evaluation, "{}", device.name());
         }
         assert_eq!(block_on(trainer.model()).unwrap(), before, "{}", device.name());
     }

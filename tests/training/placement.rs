@@ -32,7 +32,7 @@ fn trainer<'d>(setup: &Setup, data: &'d Dataset, placement: Placement, device: &
 
 fn train(mut trainer: Trainer<'_>) -> Outcome {
     let mut watch = Watch::default();
-    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+    let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
     Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
 }
 

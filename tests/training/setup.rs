@@ -7,7 +7,6 @@ use pollster::block_on;
 use wgrad::data::{Dataset, Normalization};
 use wgrad::gpu::{self, Gpu};
 use wgrad::models::{Model, ModelSpec};
-use wgrad::train::metrics::EpochLine;
 use wgrad::train::recipe::{Recipe, ResolvedRecipe};
 use wgrad::train::weights::Tensors;
 use wgrad::train::{Device, Evaluation, Observer, Settings, StepEvent, Trainer};
@@ -59,7 +58,8 @@ impl Setup {
     pub fn train(&self, device: &Device) -> Outcome {
         let mut trainer = self.trainer(device);
         let mut watch = Watch::default();
-        let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+        let trained = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
+        let evaluation = trained.evaluation;
         Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
     }
 }
@@ -104,6 +104,4 @@ impl Observer for Watch<'_> {
             stop.store(event.step >= step, Ordering::Relaxed);
         }
     }
-
-    fn epoch(&mut self, _: &EpochLine, _: f64) {}
 }

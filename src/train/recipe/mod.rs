@@ -8,6 +8,10 @@
 //!
 //! Settings are declared by theme, one file each: key, flag and help in one place, then their ranges and defaults.
 
+mod augment;
+#[cfg(test)]
+mod augment_tests;
+mod control;
 mod dependent;
 mod device;
 mod file;
@@ -25,6 +29,8 @@ mod theme;
 
 use serde::Serialize;
 
+pub use augment::{AugmentSettings, AutoName, Interpolation, PaddingMode};
+pub use control::{Control, ControlSettings, MaxTime};
 pub use device::DeviceChoice;
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
@@ -36,6 +42,7 @@ pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
 
 use crate::error::Result;
 use theme::Theme;
+pub(super) use theme::names;
 
 /// Settings of a run, each of which may be left open: the flags, or a recipe file. [`Recipe::resolve`] settles them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, clap::Args)]
@@ -56,10 +63,22 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub schedule: ScheduleSettings,
+    /// Evaluations, kept checkpoints and early ends.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub control: ControlSettings,
     /// The run.
     #[serde(flatten)]
     #[command(flatten)]
     pub run: RunSettings,
+    /// Augmentation: a table of its own.
+    #[serde(skip_serializing_if = "is_open")]
+    #[command(flatten)]
+    pub augment: AugmentSettings,
+}
+
+fn is_open(augment: &AugmentSettings) -> bool {
+    *augment == AugmentSettings::default()
 }
 
 impl Recipe {
@@ -84,13 +103,16 @@ impl Recipe {
             length: self.length.over(base.length),
             optimizer: self.optimizer.over(base.optimizer),
             schedule: self.schedule.over(base.schedule),
+            control: self.control.over(base.control),
             run: self.run.over(base.run),
+            augment: self.augment.over(base.augment),
         }
     }
 
     /// Drops what belongs to choices that `flags` change.
     fn yield_to(&mut self, flags: &Recipe) {
         self.length.yield_to(&flags.length);
+        self.augment.yield_to(&flags.augment);
         let optimizer = flags.optimizer.optimizer.filter(|chosen| Some(*chosen) != self.optimizer.optimizer);
         if let Some(optimizer) = optimizer {
             dependent::clear_misfits(self.optimizer.dependents(optimizer));
@@ -125,6 +147,7 @@ impl Recipe {
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
+            control: self.control.control()?,
             precision: self.run.precision.unwrap_or_default(),
             seed: self.run.seed()?,
             checkpoint_every: self.run.checkpoint_every()?,
@@ -134,6 +157,9 @@ impl Recipe {
             cooperative: self.run.cooperative.unwrap_or(false),
             init: self.input.init,
             out: self.run.out,
+            augmentation: self.augment.augmentation()?,
+            mixing: self.augment.mixing()?,
+            augment: self.augment,
         };
         if let Length::Steps(steps) = resolved.length {
             schedule::check_warmup(&resolved.schedule, steps.into())?;

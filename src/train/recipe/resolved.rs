@@ -2,9 +2,10 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize, OptimizerSettings, Precision,
-    Recipe, RunSettings, ScheduleSettings,
+    Algorithm, AugmentSettings, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
+    OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
 };
+use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
 use crate::error::Result;
 use crate::optim::{RunLength, Schedule};
@@ -40,6 +41,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// The learning rate of every step.
     pub schedule: Schedule,
+    /// Evaluations, kept checkpoints and early ends.
+    pub control: Control,
     /// The type of activations and their gradients.
     pub precision: Precision,
     /// Seed of split, initial weights, order and dropout.
@@ -56,6 +59,12 @@ pub struct ResolvedRecipe {
     pub log_every: u32,
     /// Whether to print nothing but errors.
     pub quiet: bool,
+    /// What is done to training samples, as it was given.
+    pub augment: AugmentSettings,
+    /// The same with defaults.
+    pub augmentation: Augmentation,
+    /// How training samples are mixed.
+    pub mixing: Mixing,
 }
 
 impl ResolvedRecipe {
@@ -90,6 +99,7 @@ impl ResolvedRecipe {
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
+            control: self.control.settings(),
             run: RunSettings {
                 precision: Some(self.precision),
                 seed: Some(self.seed),
@@ -101,6 +111,7 @@ impl ResolvedRecipe {
                 log_every: Some(self.log_every),
                 quiet: Some(self.quiet),
             },
+            augment: self.augment.clone(),
         }
     }
 }

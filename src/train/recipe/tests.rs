@@ -126,6 +126,7 @@ fn resolved_recipes_round_trip() {
         "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
         "schedule = \"reduce-on-plateau\"\nplateau_factor = 0.5\nplateau_patience = 2\nplateau_cooldown = 1",
         "device = 2\nshuffle = false\nnormalize = false",
+        "[augment]\ncrop_padding = 4\nhorizontal_flip = 0.5\nauto_augment = \"rand-augment\"\nmixup_alpha = 0.2",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
         include_str!("../../../recipes/digits.toml"),
     ];
@@ -337,7 +338,7 @@ fn every_setting_reaches_some_resolved_recipe() {
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
-        "schedule = \"one-cycle\"",
+        "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
         "optimizer = \"adagrad\"\nschedule = \"polynomial\"",
         "schedule = \"reduce-on-plateau\"",

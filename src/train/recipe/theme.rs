@@ -78,7 +78,8 @@ macro_rules! names {
     };
 }
 
-pub(super) use {names, theme};
+pub(in crate::train) use names;
+pub(super) use theme;
 
 /// The value of a flag that says the opposite of its setting: `--no-shuffle` is `shuffle = false`.
 pub(super) fn not(text: &str) -> Result<bool, String> {

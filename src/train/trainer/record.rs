@@ -1,0 +1,149 @@
+//! What a run leaves behind: lines of metrics, evaluations, checkpoints.
+
+use std::time::Instant;
+
+use super::{Clock, Observer, StepEvent, Trainer};
+use crate::error::{Error, Result};
+use crate::plan::StepReport;
+use crate::train::checkpoint::{Checkpoint, Progress, Totals, slot_lists};
+use crate::train::control::Score;
+use crate::train::evaluation::Evaluation;
+use crate::train::metrics::{EpochLine, EvaluationLine, Line, StepLine, TestLine};
+use crate::train::weights;
+
+impl Trainer<'_> {
+    pub(super) async fn take_reports(
+        &mut self,
+        leave: usize,
+        total: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        while let Some(finished) = self.session.collect(leave).await? {
+            if let Some(report) = finished.report {
+                self.record(&report, total, observer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, report: &StepReport, total: u64, observer: &mut dyn Observer) -> Result<()> {
+        if report.halted {
+            let StepReport { step, loss, grad_norm, .. } = *report;
+            return Err(Error::NotFinite { step, loss, grad_norm });
+        }
+        let batch_size = self.settings.batch_size;
+        self.progress.step = report.step;
+        self.progress.loss_scale = report.loss_scale;
+        self.progress.position += 1;
+        self.progress.totals.add(f64::from(report.loss), f64::from(report.correct), batch_size as u64);
+        self.clock.logged.1 += batch_size as u64;
+        self.clock.epoch.1 += batch_size as u64;
+        let epoch = self.progress.epoch + 1;
+        observer.step(StepEvent {
+            step: report.step,
+            total_steps: total,
+            epoch,
+            loss: report.loss,
+            batch_size,
+        });
+        if report.step.is_multiple_of(self.settings.log_every) {
+            let img_per_s = rate(self.clock.logged);
+            self.clock.logged = (Instant::now(), 0);
+            let lr = self.learning_rate(report.step - 1, total);
+            let StepReport { step, loss, grad_norm, .. } = *report;
+            let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
+            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates, writes the epoch's line, the model and a checkpoint.
+    pub(super) async fn finish_epoch(
+        &mut self,
+        complete: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Evaluation> {
+        let img_per_s = rate(self.clock.epoch);
+        let evaluation = self.judge().await?;
+        let (train_loss, train_accuracy) = self.progress.totals.means();
+        let line = EpochLine {
+            epoch: self.progress.epoch + 1,
+            train_loss,
+            train_accuracy,
+            test: TestLine::from(&evaluation),
+            img_per_s,
+            device_bytes: self.session.device_bytes(),
+        };
+        observer.epoch(&line);
+        self.write(&Line::Epoch(line))?;
+        if complete {
+            if let (Some(plateau), Some(state)) = (self.settings.schedule.plateau(), self.progress.plateau) {
+                self.progress.plateau = Some(plateau.step(state, evaluation.loss));
+            }
+            self.progress.epoch += 1;
+            self.progress.position = 0;
+            self.progress.totals = Totals::default();
+        }
+        self.checkpoint().await?;
+        self.start_clock();
+        Ok(evaluation)
+    }
+
+    /// Evaluates within an epoch, and writes a line and a checkpoint.
+    pub(super) async fn evaluate_midway(&mut self, observer: &mut dyn Observer) -> Result<Evaluation> {
+        let begun = Instant::now();
+        let evaluation = self.judge().await?;
+        let Progress { step, epoch, .. } = self.progress;
+        let line = EvaluationLine { step, epoch: epoch + 1, test: TestLine::from(&evaluation) };
+        observer.evaluation(&line);
+        self.write(&Line::Evaluation(line))?;
+        self.checkpoint().await?;
+        self.clock.pause(begun.elapsed());
+        Ok(evaluation)
+    }
+
+    /// Evaluates, and says so to the history.
+    async fn judge(&mut self) -> Result<Evaluation> {
+        let evaluation = self.evaluate().await?;
+        let rule = &self.settings.control.rule;
+        let score = Score::new(self.progress.step, rule.monitor.value(&evaluation));
+        self.progress.history.record(score, rule);
+        Ok(evaluation)
+    }
+
+    /// Writes checkpoint and model into the run folder, if there is one.
+    pub(super) async fn checkpoint(&mut self) -> Result<()> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        let model = self.model().await?;
+        let overflown = model.iter().find(|(_, tensor)| !tensor.data.iter().all(|value| value.is_finite()));
+        if let Some((name, _)) = overflown {
+            return Err(Error::NotFiniteWeights { step: self.progress.step, name: name.clone() });
+        }
+        let mut optimizer = indexmap::IndexMap::new();
+        for (name, list) in slot_lists(&self.program.clone()) {
+            let pages = self.session.read_pages(list).await?;
+            optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
+        }
+        let Some((run, metrics)) = &mut self.run else { return Ok(()) };
+        metrics.sync()?;
+        run.write_model(&self.about, &model, self.progress.step)?;
+        Checkpoint { model, optimizer, progress: self.progress.clone() }.write(&run.path)
+    }
+
+    fn write(&mut self, line: &Line) -> Result<()> {
+        match &mut self.run {
+            Some((_, metrics)) => metrics.write(line),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn start_clock(&mut self) {
+        self.clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
+    }
+}
+
+fn rate((since, images): (Instant, u64)) -> f64 {
+    images as f64 / since.elapsed().as_secs_f64().max(1e-9)
+}
