@@ -17,12 +17,13 @@ use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
-    let device = device::open(&recipe.device, recipe.cooperative)?;
+    let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
+    let opened = device::open_with_table(&recipe.device, cooperative)?;
     let mut prepared = Prepared::new(recipe, None)?;
     if args.dry_run {
         prepared.shorten()?;
     }
-    let device = device::tune_briefly(device, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
+    let device = device::tune_briefly(opened, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
