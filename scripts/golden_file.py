@@ -9,12 +9,14 @@ import json
 import numpy as np
 import torch
 
-DTYPES = {np.dtype("float32"): "F32", np.dtype("int32"): "I32"}
+DTYPES = {np.dtype("float32"): "F32", np.dtype("int32"): "I32", np.dtype("uint8"): "U8"}
 
 
 def as_array(tensor):
-    """Floats become f32 and integers i32."""
+    """Floats become f32 and integers i32, but bytes stay bytes."""
     tensor = tensor.detach()
+    if tensor.dtype == torch.uint8:
+        return np.array(tensor.contiguous().numpy(), order="C")
     dtype = torch.float32 if tensor.is_floating_point() else torch.int32
     return np.array(tensor.to(dtype).contiguous().numpy(), order="C")
 

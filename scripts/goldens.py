@@ -1,6 +1,6 @@
 """Makes the PyTorch reference data ("goldens") under tests/goldens.
 
-    pip install torch numpy
+    pip install torch torchvision numpy
     python scripts/goldens.py                # everything
     python scripts/goldens.py operators ...  # only these parts
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+import golden_augment
 import golden_init
 import golden_networks
 import golden_operators
@@ -26,6 +27,7 @@ PARTS = {
     "schedules": golden_schedules.write,
     "networks": golden_networks.write,
     "init": golden_init.write,
+    "augment": golden_augment.write,
 }
 
 

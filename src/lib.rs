@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod augment;
 pub mod cli;
 pub mod cpu;
 pub mod data;

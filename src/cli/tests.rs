@@ -3,7 +3,8 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::train::recipe::{DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
+use crate::fields::fields_of;
+use crate::train::recipe::{AugmentSettings, DeviceChoice, Length, OptimizerName, Recipe, ScheduleName};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -34,6 +35,7 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     let mut settings: Vec<String> = Recipe::keys()
         .iter()
         .filter(|name| **name != "group")
+        .chain(fields_of::<AugmentSettings>())
         .map(|name| if positive.contains(name) { format!("no-{name}") } else { name.replace('_', "-") })
         .collect();
     flags.sort();
@@ -81,7 +83,7 @@ fn every_command_has_an_example_that_parses() {
 fn every_flag_reaches_the_recipe() {
     let args = train(
         "r.toml --data cifar10:/c --model lenet5 --init w.safetensors --no-shuffle --no-normalize --max-steps 5 \
-         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
+         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --recompute never --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
          --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --clip-value 3 --ema-decay 0.9 --ema-warmup --no-decay-on-norms-and-biases --layer-decay 0.9 \
          --freeze a.*,b --unfreeze-at 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
@@ -92,7 +94,7 @@ fn every_flag_reaches_the_recipe() {
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(args.flags).unwrap();
     let want: toml::Table = "data = 'cifar10:/c'\nmodel = 'lenet5'\ninit = 'w.safetensors'\nshuffle = false\n\
-        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
+        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\nrecompute = 'never'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
         dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\nweight_decay = 0.1\n\
         label_smoothing = 0.1\nclip_norm = 2.0\nclip_value = 3.0\nema_decay = 0.9\nema_warmup = true\nno_decay_on_norms_and_biases = true\n\
         layer_decay = 0.9\nfreeze = ['a.*', 'b']\nunfreeze_at = 2\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
@@ -106,6 +108,29 @@ fn every_flag_reaches_the_recipe() {
     assert_eq!(got, want);
     assert_eq!(want.len() + 2, Recipe::keys().len(), "all but epochs and group");
     assert_eq!(train("--epochs 3").flags.length.epochs, Some(3));
+}
+
+#[test]
+fn every_flag_of_augmentation_reaches_the_recipe() {
+    let args = train(
+        "--crop-padding 4 --padding-mode reflect --resized-crop-scale 0.08,1 --resized-crop-ratio 0.75,1.3 \
+         --horizontal-flip 0.5 --vertical-flip 0.1 --alternating-flip --degrees 10 --translate 0.1,0.2 --scale 0.9,1.1 \
+         --shear 5 --interpolation nearest --auto-augment rand-augment --num-ops 3 --magnitude 7 --brightness 0.1 \
+         --contrast 0.2 --saturation 0.3 --hue 0.4 --greyscale 0.5 --erasing 0.25 --erasing-scale 0.1,0.2 \
+         --erasing-ratio 0.5,2 --cutout 8 --mixup-alpha 0.8 --cutmix-alpha 1 --mixup-prob 0.9 --switch-prob 0.4",
+    );
+    let got = toml::Table::try_from(args.flags).unwrap();
+    let want: toml::Table = "[augment]\ncrop_padding = 4\npadding_mode = 'reflect'\nresized_crop_scale = [0.08, 1.0]\n\
+        resized_crop_ratio = [0.75, 1.3]\nhorizontal_flip = 0.5\nvertical_flip = 0.1\nalternating_flip = true\n\
+        degrees = 10.0\ntranslate = [0.1, 0.2]\nscale = [0.9, 1.1]\nshear = 5.0\ninterpolation = 'nearest'\n\
+        auto_augment = 'rand-augment'\nnum_ops = 3\nmagnitude = 7\nbrightness = 0.1\ncontrast = 0.2\n\
+        saturation = 0.3\nhue = 0.4\ngreyscale = 0.5\nerasing = 0.25\nerasing_scale = [0.1, 0.2]\n\
+        erasing_ratio = [0.5, 2.0]\ncutout = 8\nmixup_alpha = 0.8\ncutmix_alpha = 1.0\nmixup_prob = 0.9\n\
+        switch_prob = 0.4"
+        .parse()
+        .unwrap();
+    assert_eq!(got, want);
+    assert_eq!(want["augment"].as_table().unwrap().len(), fields_of::<AugmentSettings>().len());
 }
 
 #[test]

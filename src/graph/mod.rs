@@ -30,7 +30,7 @@ pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, S
 pub use eval::{Context, Gemm, Host, PANEL, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
-pub use rewrite::Replacement;
+pub use rewrite::{Again, Replacement};
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
 pub use update::{Clip, LossScale, ParameterGroup, Step, Update, UpdatePage};
 

@@ -11,6 +11,7 @@ mod micro_batches;
 mod pages;
 mod print;
 mod profile;
+mod recompute;
 mod resident;
 mod shader;
 mod update;

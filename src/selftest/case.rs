@@ -29,7 +29,7 @@ pub struct CaseInput {
     pub desc: TensorDesc,
     /// Floats.
     pub floats: Vec<f32>,
-    /// Class indices.
+    /// Class indices and other whole numbers.
     pub ints: Vec<i32>,
     /// Bytes.
     pub bytes: Vec<u8>,
@@ -59,7 +59,7 @@ impl Case {
             let leaf = graph.input(&name, input.desc());
             let layout = Layout::of(&input.shape);
             let floats = to_physical(&layout, &input.floats(&sample.id, number));
-            let (ints, bytes) = (input.classes(&sample.id, number), input.bytes(&sample.id, number));
+            let (ints, bytes) = (input.ints(&sample.id, number), input.bytes(&sample.id, number));
             case.push(CaseInput { name, desc: input.desc(), floats, ints, bytes });
             if input.differentiable() {
                 let scale = graph.apply1(Fill { shape: [].into(), value: 1.25 }, &[])?;

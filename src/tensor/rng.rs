@@ -20,6 +20,10 @@ pub enum Purpose {
     Dropout = 4,
     /// Test data.
     Sample = 5,
+    /// Augmentation of samples.
+    Augment = 6,
+    /// Mixing of samples.
+    Mix = 7,
 }
 
 /// The hash `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering" (JCGT 2020).
@@ -63,6 +67,13 @@ impl CounterRng {
     /// The stream for `(seed, purpose, name, index)`.
     pub fn new(seed: u64, purpose: Purpose, name: &str, index: u32) -> CounterRng {
         let [a, b, c, _] = pcg4d([seed as u32, (seed >> 32) as u32, Self::key_of(purpose, name), index]);
+        CounterRng { key: [a, b, c], counter: 0, block: [0; 4] }
+    }
+
+    /// The stream for `(seed, purpose, pair)`, such as an epoch and a sample.
+    pub fn of_pair(seed: u64, purpose: Purpose, [first, second]: [u32; 2]) -> CounterRng {
+        let CounterRng { key: [a, b, c], .. } = CounterRng::new(seed, purpose, "", first);
+        let [a, b, c, _] = pcg4d([second, a, b, c]);
         CounterRng { key: [a, b, c], counter: 0, block: [0; 4] }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::augmented::TrainFeed;
 use super::device::Device;
 use super::feed::Feed;
 use super::micro_batches::{Fit, Fitted};
@@ -27,9 +28,11 @@ pub(super) struct Parts<'d> {
 pub(super) struct Assembly {
     /// Sizes; the batch size is a micro-batch's.
     pub(super) task: Task,
-    pub(super) feeds: [Feed; 2],
+    pub(super) feed: TrainFeed,
+    pub(super) test_feed: Feed,
     pub(super) program: Arc<Program>,
     pub(super) session: Session,
+    pub(super) recomputes: bool,
     /// Whether what the settings freeze is frozen in it.
     pub(super) frozen: bool,
 }
@@ -44,11 +47,15 @@ impl Assembly {
             label_smoothing: settings.label_smoothing,
             precision: settings.precision,
         };
-        let feeds = Feed::choose(data, device, settings.placement);
+        let [train, test_feed] = Feed::choose(data, device, settings.placement);
+        let done = (settings.augmentation, settings.mixing);
+        let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
         let fit = Fit {
             batch_size: settings.batch_size,
+            group: feed.group(),
             micro_batch_size: settings.micro_batch_size,
             memory_limit: settings.memory_limit,
+            recompute: settings.recompute,
         };
         let optimizing = Optimizing {
             update: settings.update.clone(),
@@ -58,14 +65,14 @@ impl Assembly {
         };
         let build = |batch_size| {
             let task = Task { batch_size, ..task };
-            program::training_from(feeds, model, &task, &optimizing, device)
+            program::training_from((feed, test_feed), model, &task, &optimizing, device)
         };
-        let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
+        let Fitted { program, mut session, micro_batch_size, recomputes } = fit.find(device, build).await?;
         task.batch_size = micro_batch_size;
-        for (feed, split) in feeds.iter().zip([&data.train, &data.test]) {
+        for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
             feed.install(&mut session, split, normalization.as_ref()).await?;
         }
-        Ok(Assembly { task, feeds, program, session, frozen })
+        Ok(Assembly { task, feed, test_feed, program, session, recomputes, frozen })
     }
 }
 
@@ -78,14 +85,15 @@ impl Trainer<'_> {
             return Ok(());
         }
         let next = Assembly::new(&self.parts, &self.settings, false).await?;
-        let Assembly { task, feeds, program, mut session, frozen } = next;
+        let Assembly { task, feed, test_feed, program, mut session, recomputes, frozen } = next;
         for list in state_lists(&program) {
             let pages = self.session.read_pages(list).await?;
             session.write_pages(list, &pages);
         }
         session.set_loss_scale(self.progress.loss_scale);
-        (self.task, self.feeds, self.program, self.session, self.frozen) =
-            (task, feeds, program, session, frozen);
+        (self.task, self.feed, self.test_feed) = (task, feed, test_feed);
+        (self.program, self.session) = (program, session);
+        (self.recomputes, self.frozen) = (recomputes, frozen);
         Ok(())
     }
 }

@@ -73,12 +73,22 @@ impl Feed {
 
     /// Adds what leads to a batch's images and labels to a graph.
     pub fn build(self, graph: &mut Graph, task: &Task) -> Result<(Value, Value)> {
-        let [c, h, w] = task.image;
+        let inputs = self.sources(graph, task, task.image)?;
+        if let Feed::Given = self {
+            return Ok((inputs[0], inputs[1]));
+        }
+        let batch = graph.scope("batch", |graph| graph.apply(GatherBatch { dtype: DType::F32 }, &inputs))?;
+        Ok((batch[0], batch[1]))
+    }
+
+    /// Adds images and labels as they are stored, indices into them and, for bytes, the table of what these mean.
+    pub(super) fn sources(self, graph: &mut Graph, task: &Task, image: [usize; 3]) -> Result<Vec<Value>> {
+        let [c, h, w] = image;
         let labels = TensorDesc::i32([task.batch_size]);
         let (stored, images, labels) = match self {
             Feed::Given => {
                 let images = graph.input("images", TensorDesc::f32([task.batch_size, c, h, w]));
-                return Ok((images, graph.input("labels", labels)));
+                return Ok(vec![images, graph.input("labels", labels)]);
             }
             Feed::Streamed { stored } => {
                 let images = TensorDesc::f32([task.batch_size, c, h, w]).with_dtype(stored);
@@ -95,8 +105,7 @@ impl Feed {
         if stored == DType::U8 {
             inputs.push(graph.resident(TABLE, TensorDesc::f32([c, TABLE_LEN])));
         }
-        let batch = graph.scope("batch", |graph| graph.apply(GatherBatch { dtype: DType::F32 }, &inputs))?;
-        Ok((batch[0], batch[1]))
+        Ok(inputs)
     }
 
     /// Gives a session what it keeps of a split.

@@ -132,7 +132,13 @@ impl Bench<'_> {
     async fn network(&self, data: &Dataset, placement: Placement) -> Result<f64> {
         let feeds = Feed::choose(data, self.device, placement);
         let optimizer = Optimizing::plain(self.settings.algorithm.update(), 0.0);
-        let program = program::training_from(feeds, self.model, &self.task, &optimizer, self.device)?;
+        let program = program::training_from(
+            (feeds[0].into(), feeds[1]),
+            self.model,
+            &self.task,
+            &optimizer,
+            self.device,
+        )?;
         let program = Arc::new(program);
         let mut session = Session::new(self.device, program.clone()).await?;
         let initial = weights::initial(&program.graphs[TRAIN], 0);

@@ -1,6 +1,7 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
 mod assembly;
+mod augmented;
 mod averages;
 mod benchmark;
 mod cache;
@@ -23,6 +24,7 @@ mod trainer;
 pub mod tune;
 pub mod weights;
 
+pub use augmented::{Drawn, Fed, TrainFeed};
 pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchmark, peak};
 pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};
@@ -31,7 +33,7 @@ pub use evaluation::{ClassRow, Evaluation, Evaluator};
 pub use feed::{Feed, Placement};
 pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, input_benchmark};
 pub use micro_batches::{Fit, Fitted, predicted};
-pub use recipe::{DeviceChoice, Length};
+pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::augmented::{Fed, TrainFeed};
 use super::device::Device;
 use super::feed::Feed;
 use super::groups::GroupRules;
@@ -78,12 +79,13 @@ pub fn training(
     weight_decay: f32,
     device: &Device,
 ) -> Result<Program> {
-    training_from([Feed::Given; 2], model, task, &Optimizing::plain(update, weight_decay), device)
+    let feeds = (Feed::Given.into(), Feed::Given);
+    training_from(feeds, model, task, &Optimizing::plain(update, weight_decay), device)
 }
 
 /// [`training`] for samples that come to the training and the evaluation graph by these feeds.
 pub fn training_from(
-    [train, test]: [Feed; 2],
+    (train, test): (TrainFeed, Feed),
     model: &Model,
     task: &Task,
     optimizing: &Optimizing,
@@ -117,10 +119,10 @@ pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    train_graph_from(Feed::Given, model, task, HashSet::new())
+    train_graph_from(Feed::Given.into(), model, task, HashSet::new())
 }
 
-fn train_graph_from(feed: Feed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
+fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
     fuse_gradients(with_gradients(fuse(train_forward(feed, model, task, frozen)?)?)?)
 }
 
@@ -137,17 +139,18 @@ fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
 pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
     let feed = Feed::Given;
     Ok(vec![
-        with_gradients(train_forward(feed, model, task, HashSet::new())?)?,
+        with_gradients(train_forward(feed.into(), model, task, HashSet::new())?)?,
         eval_forward(feed, model, task)?,
     ])
 }
 
-fn train_forward(feed: Feed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
+fn train_forward(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Train);
     graph.freeze(frozen);
-    let (logits, labels) = network(feed, model, task, &mut graph)?;
+    let Fed { images, labels, targets } = feed.build(&mut graph, task)?;
+    let logits = network(images, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
-    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?;
+    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, targets]))?;
     let (loss, weight) = (of_loss[0], of_loss[2]);
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
     graph.output("loss", loss);
@@ -173,7 +176,8 @@ fn with_gradients(mut graph: Graph) -> Result<Graph> {
 
 fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Eval);
-    let (logits, labels) = network(feed, model, task, &mut graph)?;
+    let (images, labels) = feed.build(&mut graph, task)?;
+    let logits = network(images, model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
     graph.output("logits", logits);
@@ -181,9 +185,8 @@ fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     Ok(graph)
 }
 
-fn network(feed: Feed, model: &Model, task: &Task, graph: &mut Graph) -> Result<(Value, Value)> {
-    let (images, labels) = feed.build(graph, task)?;
+fn network(images: Value, model: &Model, task: &Task, graph: &mut Graph) -> Result<Value> {
     let logits = model.build(graph, images)?;
     model.check_classes(graph, logits, task.classes)?;
-    Ok((graph.as_f32(logits)?, labels))
+    graph.as_f32(logits)
 }

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use super::feed::Placement;
 use super::groups::GroupRules;
-use super::recipe::{Control, Length, Precision, Recipe, ResolvedRecipe};
+use super::recipe::{Control, Length, Precision, Recipe, Recompute, ResolvedRecipe};
+use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
 use crate::optim::{Ema, Schedule};
 
@@ -15,6 +16,8 @@ pub struct Settings {
     pub micro_batch_size: Option<usize>,
     /// Bytes that the run may allocate on the device.
     pub memory_limit: Option<u64>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// How long to train.
     pub length: Length,
     /// The optimizer.
@@ -47,6 +50,10 @@ pub struct Settings {
     pub control: Control,
     /// Whether the data set may be kept on the device.
     pub placement: Placement,
+    /// What is done to training samples.
+    pub augmentation: Augmentation,
+    /// How they are mixed.
+    pub mixing: Mixing,
 }
 
 impl Default for Settings {
@@ -64,6 +71,7 @@ impl Settings {
             batch_size,
             micro_batch_size: recipe.micro_batch_size,
             memory_limit: recipe.memory_limit.map(|size| size.0),
+            recompute: recipe.recompute,
             length: recipe.length,
             update: recipe.algorithm.update(),
             groups: recipe.groups.clone(),
@@ -80,6 +88,8 @@ impl Settings {
             checkpoint_every: recipe.checkpoint_every.map(u64::from),
             control: recipe.control,
             placement: Placement::Auto,
+            augmentation: recipe.augmentation,
+            mixing: recipe.mixing,
         }
     }
 }

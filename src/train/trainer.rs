@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Parts};
+use super::augmented::TrainFeed;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::control::{self, History};
 use super::device::{Device, Environment};
@@ -79,9 +80,11 @@ pub struct Trainer<'d> {
     pub(super) parts: Parts<'d>,
     pub(super) task: Task,
     data: &'d Dataset,
-    pub(super) feeds: [Feed; 2],
+    pub(super) feed: TrainFeed,
+    pub(super) test_feed: Feed,
     pub(super) program: Arc<Program>,
     pub(super) session: Session,
+    pub(super) recomputes: bool,
     /// Whether what the settings freeze is frozen in the program.
     pub(super) frozen: bool,
     about: RunModel,
@@ -114,7 +117,7 @@ impl<'d> Trainer<'d> {
         device: &Device,
     ) -> Result<Trainer<'d>> {
         let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
-        let Assembly { task, feeds, program, session, frozen } =
+        let Assembly { task, feed, test_feed, program, session, recomputes, frozen } =
             Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
         let about = RunModel {
             image: data.image,
@@ -143,9 +146,11 @@ impl<'d> Trainer<'d> {
             parts,
             task,
             data,
-            feeds,
+            feed,
+            test_feed,
             program,
             session,
+            recomputes,
             frozen,
             about,
             run: None,
@@ -159,6 +164,11 @@ impl<'d> Trainer<'d> {
     /// Samples that a step takes in at a time; the batch size if it does so in one piece.
     pub fn micro_batch_size(&self) -> usize {
         self.task.batch_size
+    }
+
+    /// Whether activations are made again in the backward pass instead of being kept.
+    pub fn recomputes(&self) -> bool {
+        self.recomputes
     }
 
     /// The initial parameters and running statistics, to merge loaded ones into.
@@ -316,7 +326,7 @@ impl<'d> Trainer<'d> {
 
     /// Evaluates the test split with the weights as they are.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let (session, feed) = (&mut self.session, self.feeds[EVAL]);
+        let (session, feed) = (&mut self.session, self.test_feed);
         let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, feed };
         evaluator.run(&self.data.test).await
     }
@@ -344,7 +354,7 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        self.feeds[TRAIN].loader(&self.data.train, batch_size, order)
+        self.feed.feed.loader(&self.data.train, batch_size, order)
     }
 
     fn learning_rate(&self, step: u64, total: u64) -> f64 {
@@ -376,7 +386,8 @@ impl<'d> Trainer<'d> {
             let size = self.task.batch_size as i32;
             places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
         }
-        self.session.submit(TRAIN, &self.feeds[TRAIN].inputs(batch, &places), &step)
+        let drawn = self.feed.draw(batch, &self.task);
+        self.session.submit(TRAIN, &self.feed.inputs(batch, &places, &drawn), &step)
     }
 
     fn interrupted(&self) -> Error {

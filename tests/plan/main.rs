@@ -73,7 +73,9 @@ fn every_read_of_a_model_finds_what_was_written_last() {
             let program = program_of(&model, batch, 128 << 20, precision);
             let one_page_each = program_of(&model, batch, largest(&program), precision);
             assert!(one_page_each.pages.parameters.page_lens().len() > 1);
-            for program in [program, one_page_each] {
+            let mut recomputing = program_of(&model, batch, 128 << 20, precision);
+            recomputing.recompute().unwrap();
+            for program in [program, one_page_each, recomputing] {
                 for graph in &program.graphs {
                     let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
                     let mode = graph.mode();
@@ -135,8 +137,15 @@ fn faulty_plans_are_found() {
 
 #[test]
 fn temporaries_are_not_much_larger_than_what_lives_at_once() {
-    for model in models() {
-        let program = program(&model, 4, 128 << 20);
+    let recomputing = |model: &Model| {
+        let mut program = program(model, 4, 128 << 20);
+        program.recompute().unwrap();
+        program
+    };
+    for (model, program) in models()
+        .iter()
+        .flat_map(|model| [program(model, 4, 128 << 20), recomputing(model)].map(|p| (model, p)))
+    {
         for graph in &program.graphs {
             let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
             let least = replay(&program, graph, &plan, PORTABLE).unwrap();

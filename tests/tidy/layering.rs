@@ -9,28 +9,30 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Names of a struct's fields as serde sees them, for messages of recipes and model files.
     ("fields", &["error"]),
     ("tensor", &["error"]),
+    // What is done to samples: settings, parameters, whole-number kernels. The operator, the loader and recipes share it.
+    ("augment", &["error", "tensor"]),
     ("graph", &["error", "tensor"]),
-    ("ops", &["error", "fields", "tensor", "graph"]),
+    ("ops", &["error", "fields", "tensor", "augment", "graph"]),
     ("fusion", &["error", "tensor", "graph", "ops"]),
     ("optim", &["error", "tensor", "graph", "ops"]),
     ("plan", &["error", "tensor", "graph"]),
     ("cpu", &["error", "tensor", "graph", "plan"]),
     ("gpu", &["error", "tensor", "graph", "plan"]),
-    ("data", &["error", "tensor"]),
+    ("data", &["error", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
         &[
-            "error", "fields", "tensor", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu", "data",
-            "models",
+            "error", "fields", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu",
+            "data", "models",
         ],
     ),
     (
         "cli",
         &[
-            "error", "fields", "tensor", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu", "data",
-            "models", "selftest", "train",
+            "error", "fields", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan", "cpu", "gpu",
+            "data", "models", "selftest", "train",
         ],
     ),
 ];
@@ -44,7 +46,7 @@ const AT_THE_ROOT: &[(&str, &str)] =
     &[("Error", "error"), ("Result", "error"), ("cpu_kernel", "graph"), ("shader", "ops")];
 
 /// Describing and executing use no threads, files or clocks of their own: callers supply them.
-const PURE: &[&str] = &["tensor", "graph", "ops", "fusion", "plan", "gpu", "optim", "models"];
+const PURE: &[&str] = &["tensor", "augment", "graph", "ops", "fusion", "plan", "gpu", "optim", "models"];
 
 /// Files of pure modules that may touch the world.
 const IMPURE_FILES: &[(&str, &str)] =

@@ -1,5 +1,6 @@
 //! Training through the library: accuracies on digits and MNIST, the same bits from the same seed, resuming, evaluation.
 
+mod augmentation;
 mod determinism;
 mod digits;
 mod evaluation;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rand_distr::{Distribution, StandardNormal, StandardUniform, Uniform};
 
 use super::super::cast::Cast;
+use crate::augment::{Augmentation, MIX_WORDS, Mixing};
 use crate::error::Result;
 use crate::graph::{Graph, TensorDesc, Value};
 use crate::tensor::{CounterRng, DType, Purpose, Shape};
@@ -28,6 +29,11 @@ pub enum Draw {
     Classes(usize, bool),
     /// Bytes.
     Bytes,
+    /// What is done to the first samples of a data set in an epoch: from images of the first height and width to those of
+    /// the second.
+    Augmentation(Augmentation, [usize; 2], [usize; 2]),
+    /// How the samples of a batch of images of this height and width are mixed, each in its own way.
+    Mixing(Mixing, [usize; 2]),
 }
 
 /// One input of a sample.
@@ -119,7 +125,7 @@ impl SampleInput {
     /// Shape and element type.
     pub fn desc(&self) -> TensorDesc {
         let dtype = match self.draw {
-            Draw::Classes(..) => DType::I32,
+            Draw::Classes(..) | Draw::Augmentation(..) => DType::I32,
             Draw::Bytes => DType::U8,
             _ => DType::F32,
         };
@@ -131,7 +137,7 @@ impl SampleInput {
         matches!(self.draw, Draw::Normal | Draw::Distinct | Draw::Positive)
     }
 
-    /// Its elements, drawn by the sample's name and the input's number; empty for class indices and bytes.
+    /// Its elements, drawn by the sample's name and the input's number; empty for whole numbers.
     pub fn floats(&self, id: &str, number: usize) -> Vec<f32> {
         let mut rng = CounterRng::new(0, Purpose::Sample, id, number as u32);
         let count = self.shape.numel();
@@ -145,6 +151,10 @@ impl SampleInput {
                 values.shuffle(&mut rng);
                 values
             }
+            Draw::Mixing(mixing, size) => {
+                let rows = 0..(count / MIX_WORDS) as u32;
+                rows.flat_map(|row| mixing.draw((5, number as u32, row), size)).collect()
+            }
             Draw::Probabilities => {
                 let mut values = uniform(0.1, 1.0, count, &mut rng);
                 for row in values.chunks_mut(self.shape.last().copied().unwrap_or(1)) {
@@ -153,7 +163,7 @@ impl SampleInput {
                 }
                 values
             }
-            Draw::Classes(..) | Draw::Bytes => vec![],
+            Draw::Classes(..) | Draw::Bytes | Draw::Augmentation(..) => vec![],
         }
     }
 
@@ -164,8 +174,12 @@ impl SampleInput {
         StandardUniform.sample_iter(rng).take(count).collect()
     }
 
-    /// Its class indices; empty for all else.
-    pub fn classes(&self, id: &str, number: usize) -> Vec<i32> {
+    /// Its class indices or parameters of augmentation; empty for all else.
+    pub fn ints(&self, id: &str, number: usize) -> Vec<i32> {
+        if let Draw::Augmentation(augmentation, stored, wanted) = self.draw {
+            let rows = 0..self.shape.first().copied().unwrap_or(0) as u32;
+            return rows.flat_map(|row| augmentation.draw((5, 1, row), stored, wanted).0).collect();
+        }
         let Draw::Classes(bound, ignored) = self.draw else { return vec![] };
         let mut rng = CounterRng::new(0, Purpose::Sample, id, number as u32);
         let values = uniform(0.0, 1.0, self.shape.numel(), &mut rng).into_iter().enumerate();

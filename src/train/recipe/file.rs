@@ -5,13 +5,23 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
-    ControlSettings, GroupSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe, ResolvedRecipe,
-    RunSettings, ScheduleSettings,
+    AugmentSettings, ControlSettings, GroupSettings, InputSettings, LengthSettings, OptimizerSettings,
+    Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;
 
 const DIGITS: &str = include_str!("../../../recipes/digits.toml");
+
+/// The one theme that is a table.
+const AUGMENT: &str = "augment";
+
+/// The tables of a recipe file.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Tables {
+    augment: AugmentSettings,
+}
 
 impl Recipe {
     /// The recipe of `wgrad train` without arguments: the built-in digits.
@@ -32,10 +42,20 @@ impl Recipe {
             Error::Recipe(format!("{}{}: {message}", path.display(), place(text, error.span())))
         };
         let table: toml::Table = toml::from_str(text).map_err(fail)?;
-        let known = Recipe::keys();
+        let mut known = Recipe::keys();
+        known.push(AUGMENT);
         if let Some(name) = table.keys().find(|name| !known.contains(&name.as_str())) {
-            let hint = fields::hint(name, &known);
+            let hint = match fields::fields_of::<AugmentSettings>().contains(&name.as_str()) {
+                true => format!("it belongs in the table [{AUGMENT}]"),
+                false => fields::hint(name, &known),
+            };
             return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
+        }
+        let augment = table.get(AUGMENT).and_then(|augment| augment.as_table());
+        if let Some(unknown) = augment.and_then(fields::unknown_field::<AugmentSettings>) {
+            let (path, name, hint) =
+                (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
+            return Err(Error::Recipe(format!("{path}: unknown setting \"{name}\" in [{AUGMENT}]; {hint}")));
         }
         // Each theme takes its own keys: read one by one, they say in which line an error is.
         Ok(Recipe {
@@ -46,10 +66,11 @@ impl Recipe {
             control: toml::from_str(text).map_err(fail)?,
             run: toml::from_str(text).map_err(fail)?,
             groups: toml::from_str(text).map_err(fail)?,
+            augment: toml::from_str::<Tables>(text).map_err(fail)?.augment,
         })
     }
 
-    /// The keys of recipe files.
+    /// The keys of recipe files, but for those of the table `[augment]`.
     pub fn keys() -> Vec<&'static str> {
         let themes = [
             fields::fields_of::<InputSettings>(),

@@ -8,6 +8,9 @@
 //!
 //! Settings are declared by theme, one file each: key, flag and help in one place, then their ranges and defaults.
 
+mod augment;
+#[cfg(test)]
+mod augment_tests;
 mod control;
 mod dependent;
 mod device;
@@ -27,12 +30,13 @@ mod theme;
 
 use serde::Serialize;
 
+pub use augment::{AugmentSettings, AutoName, Interpolation, PaddingMode};
 pub use control::{Control, ControlSettings, MaxTime};
 pub use device::DeviceChoice;
 pub use groups::{GroupSettings, GroupTable};
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
-pub use memory::MemorySize;
+pub use memory::{MemorySize, Recompute};
 pub use optimizer::{Algorithm, OptimizerName, OptimizerSettings};
 pub use resolved::ResolvedRecipe;
 pub use run::{Precision, RunSettings};
@@ -73,6 +77,14 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub groups: GroupSettings,
+    /// Augmentation: a table of its own.
+    #[serde(skip_serializing_if = "is_open")]
+    #[command(flatten)]
+    pub augment: AugmentSettings,
+}
+
+fn is_open(augment: &AugmentSettings) -> bool {
+    *augment == AugmentSettings::default()
 }
 
 impl Recipe {
@@ -100,12 +112,14 @@ impl Recipe {
             control: self.control.over(base.control),
             run: self.run.over(base.run),
             groups: self.groups.over(base.groups),
+            augment: self.augment.over(base.augment),
         }
     }
 
     /// Drops what belongs to choices that `flags` change.
     fn yield_to(&mut self, flags: &Recipe) {
         self.length.yield_to(&flags.length);
+        self.augment.yield_to(&flags.augment);
         let optimizer = flags.optimizer.optimizer.filter(|chosen| Some(*chosen) != self.optimizer.optimizer);
         if let Some(optimizer) = optimizer {
             dependent::clear_misfits(self.optimizer.dependents(optimizer));
@@ -133,6 +147,7 @@ impl Recipe {
             batch_size: self.length.batch_size()?,
             micro_batch_size: self.length.micro_batch_size()?,
             memory_limit: self.run.memory_limit,
+            recompute: self.run.recompute.unwrap_or_default(),
             shuffle: self.input.shuffle.unwrap_or(true),
             normalize: self.input.normalize.unwrap_or(true),
             algorithm: self.optimizer.algorithm()?,
@@ -153,6 +168,9 @@ impl Recipe {
             cooperative: self.run.cooperative.unwrap_or(false),
             init: self.input.init,
             out: self.run.out,
+            augmentation: self.augment.augmentation()?,
+            mixing: self.augment.mixing()?,
+            augment: self.augment,
         };
         if let Length::Steps(steps) = resolved.length {
             schedule::check_warmup(&resolved.schedule, steps.into())?;

@@ -2,9 +2,10 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, Control, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings, MemorySize,
-    OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
+    Algorithm, AugmentSettings, Control, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings,
+    MemorySize, OptimizerSettings, Precision, Recipe, Recompute, RunSettings, ScheduleSettings,
 };
+use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
 use crate::error::Result;
 use crate::optim::{Ema, RunLength, Schedule};
@@ -27,6 +28,8 @@ pub struct ResolvedRecipe {
     pub micro_batch_size: Option<usize>,
     /// What the run may allocate on the device.
     pub memory_limit: Option<MemorySize>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// Whether every epoch has an order of its own.
     pub shuffle: bool,
     /// Whether pixels are normalised.
@@ -65,6 +68,12 @@ pub struct ResolvedRecipe {
     pub log_every: u32,
     /// Whether to print nothing but errors.
     pub quiet: bool,
+    /// What is done to training samples, as it was given.
+    pub augment: AugmentSettings,
+    /// The same with defaults.
+    pub augmentation: Augmentation,
+    /// How training samples are mixed.
+    pub mixing: Mixing,
 }
 
 impl ResolvedRecipe {
@@ -109,12 +118,14 @@ impl ResolvedRecipe {
                 device: Some(self.device.clone()),
                 cooperative: Some(self.cooperative),
                 memory_limit: self.memory_limit,
+                recompute: Some(self.recompute),
                 out: self.out.clone(),
                 checkpoint_every: self.checkpoint_every,
                 log_every: Some(self.log_every),
                 quiet: Some(self.quiet),
             },
             groups: GroupSettings::of(&self.groups, self.unfreeze_at),
+            augment: self.augment.clone(),
         }
     }
 }

@@ -129,6 +129,7 @@ fn resolved_recipes_round_trip() {
          no_decay_on_norms_and_biases = true\nfreeze = [\"a.*\", \"b\"]\n[[group]]\npattern = \"head.*\"\n\
          lr_factor = 10.0\n[[group]]\npattern = \"*.bias\"\nweight_decay = 0.0\nfreeze = true",
         "device = 2\nshuffle = false\nnormalize = false",
+        "[augment]\ncrop_padding = 4\nhorizontal_flip = 0.5\nauto_augment = \"rand-augment\"\nmixup_alpha = 0.2",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
         include_str!("../../../recipes/digits.toml"),
     ];
@@ -363,7 +364,7 @@ fn every_setting_reaches_some_resolved_recipe() {
     let recipes = [
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
-        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
+        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
         "optimizer = \"adagrad\"\nschedule = \"polynomial\"\nclip_value = 1\nema_decay = 0.9",
