@@ -32,7 +32,7 @@ pub use init::Init;
 pub use op::Op;
 pub use rewrite::{Again, Replacement};
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
-pub use update::{Clip, LossScale, ParameterGroup, Step, Update, UpdatePage};
+pub use update::{Clip, GradientRule, LossScale, Parameter, ParameterGroup, Pass, Step, Update, UpdatePage};
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Layout, Shape};
@@ -119,6 +119,8 @@ pub enum NodeKind {
     Parameter(Init),
     /// A running statistic, kept in pages between runs; starts at the given value.
     Statistic(f32),
+    /// The gradient of the parameter of this name, as it lies in its page when an update begins.
+    Gradient,
     /// An operator applied to the node's inputs.
     Op(Arc<dyn Op>),
 }
@@ -145,6 +147,7 @@ impl Node {
             NodeKind::Resident => format!("{} resident", self.name),
             NodeKind::Parameter(_) => format!("{} parameter", self.name),
             NodeKind::Statistic(_) => format!("{} statistic", self.name),
+            NodeKind::Gradient => format!("{} gradient", self.name),
         }
     }
 }
@@ -243,6 +246,24 @@ impl Graph {
     /// Adds a parameter named after the scope: `weight` in scope `3.body.0` is `3.body.0.weight`.
     pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Value> {
         self.stored(name, shape.into(), NodeKind::Parameter(init))
+    }
+
+    /// Adds the gradient of a parameter as it lies in its page, for graphs that [rework](GradientRule) gradients. The shape
+    /// may be another of as many elements: it is seen in the order in which it lies in memory.
+    pub fn gradient_of(&mut self, parameter: Value, shape: impl Into<Shape>) -> Value {
+        let shape = shape.into();
+        debug_assert_eq!(
+            shape.numel(),
+            self.shape(parameter).numel(),
+            "a gradient has its parameter's elements"
+        );
+        let name = self.nodes[parameter.node].name.clone();
+        self.push(Node {
+            name,
+            kind: NodeKind::Gradient,
+            inputs: vec![],
+            outputs: vec![TensorDesc::f32(shape)],
+        })
     }
 
     /// Adds a running statistic named after the scope, with the value that all its elements start from.

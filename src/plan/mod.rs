@@ -14,6 +14,7 @@ mod profile;
 mod recompute;
 mod resident;
 mod shader;
+mod stage;
 mod update;
 
 use std::collections::HashMap;
@@ -31,10 +32,12 @@ pub use print::describe;
 pub use profile::KernelTime;
 pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
+pub use stage::{Stage, Stages};
 
 use crate::error::{Error, Result};
 use crate::graph::{
-    Capabilities, Choice, Dispatch, Graph, LossScale, NodeKind, ParameterGroup, TensorDesc, Update,
+    Capabilities, Choice, Dispatch, GradientRule, Graph, LossScale, NodeKind, ParameterGroup, TensorDesc,
+    Update,
 };
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
@@ -48,6 +51,8 @@ pub struct Program {
     pub residents: IndexMap<String, TensorDesc>,
     /// The optimizer; none for inference and for tests of operators.
     pub optimizer: Option<Optimizer>,
+    /// What the optimizer's update consists of.
+    pub stages: Stages,
     /// In how many equal parts the batch of a training step comes ([`Program::in_micro_batches`]).
     pub micro_batches: usize,
 }
@@ -61,12 +66,14 @@ pub struct Optimizer {
     pub groups: Vec<ParameterGroup>,
     /// Whether running averages of parameters and statistics are kept ([`PageList::Ema`]).
     pub averages: bool,
+    /// What clips gradients by layers or units before the update.
+    pub clip: Option<Arc<dyn GradientRule>>,
 }
 
 impl Optimizer {
-    /// An optimizer without running averages.
+    /// An optimizer without running averages and clipping by layers.
     pub fn new(update: Arc<dyn Update>, groups: Vec<ParameterGroup>) -> Optimizer {
-        Optimizer { update, groups, averages: false }
+        Optimizer { update, groups, averages: false, clip: None }
     }
 }
 
@@ -75,7 +82,10 @@ impl Program {
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
         let residents = resident::residents(&graphs)?;
-        Ok(Program { graphs, pages, residents, optimizer, micro_batches: 1 })
+        let trained = optimizer.as_ref().zip(graphs.first());
+        let stages = trained.map(|(optimizer, train)| Stages::of(optimizer, train)).transpose()?;
+        let stages = stages.unwrap_or_default();
+        Ok(Program { graphs, pages, residents, optimizer, stages, micro_batches: 1 })
     }
 
     /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.

@@ -12,6 +12,7 @@ use super::settings::Settings;
 use super::trainer::Trainer;
 use crate::data::{Dataset, Normalization};
 use crate::error::Result;
+use crate::graph::GradientRule;
 use crate::models::Model;
 use crate::plan::{PageList, Program};
 
@@ -62,6 +63,7 @@ impl Assembly {
             groups: settings.groups.clone(),
             frozen,
             averages: settings.ema.is_some(),
+            clip: settings.adaptive_clip.map(|clip| Arc::new(clip) as Arc<dyn GradientRule>),
         };
         let build = |batch_size| {
             let task = Task { batch_size, ..task };

@@ -10,7 +10,7 @@ use super::groups::GroupRules;
 use super::recipe::Precision;
 use crate::error::Result;
 use crate::fusion::{fuse, fuse_gradients};
-use crate::graph::{Graph, Mode, Update, Value};
+use crate::graph::{GradientRule, Graph, Mode, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
 use crate::ops::cross_entropy::CrossEntropy;
@@ -48,19 +48,22 @@ pub struct Optimizing {
     pub frozen: bool,
     /// Whether running averages of the weights are kept.
     pub averages: bool,
+    /// What clips gradients by units before the update.
+    pub clip: Option<Arc<dyn GradientRule>>,
 }
 
 impl Optimizing {
     /// The same weight decay on all parameters, and nothing else.
     pub fn plain(update: Arc<dyn Update>, weight_decay: f32) -> Optimizing {
         let groups = GroupRules::with_weight_decay(f64::from(weight_decay));
-        Optimizing { update, groups, frozen: false, averages: false }
+        Optimizing { update, groups, frozen: false, averages: false, clip: None }
     }
 
     /// The program of these graphs, with the settings of each parameter.
     fn program(&self, graphs: Vec<Graph>, device: &Device) -> Result<Program> {
         let groups = self.groups.of(&graphs[TRAIN])?;
-        let optimizer = Optimizer { update: self.update.clone(), groups, averages: self.averages };
+        let (update, clip) = (self.update.clone(), self.clip.clone());
+        let optimizer = Optimizer { update, groups, averages: self.averages, clip };
         Program::new(graphs, Some(optimizer), device.max_page_bytes())
     }
 

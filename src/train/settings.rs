@@ -5,7 +5,7 @@ use super::groups::GroupRules;
 use super::recipe::{Control, Length, Precision, Recipe, Recompute, ResolvedRecipe};
 use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
-use crate::optim::{Ema, Schedule};
+use crate::optim::{AdaptiveClip, Ema, Schedule};
 
 /// What a training run needs to know besides model and data.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub clip_norm: Option<f32>,
     /// Elements of gradients are brought within this of zero.
     pub clip_value: Option<f32>,
+    /// The gradient of each unit is clipped to a share of its weights' norm.
+    pub adaptive_clip: Option<AdaptiveClip>,
     /// Running averages of the weights.
     pub ema: Option<Ema>,
     /// Seed of all random numbers.
@@ -81,6 +83,7 @@ impl Settings {
             precision: recipe.precision,
             clip_norm: recipe.clip_norm.map(|norm| norm as f32),
             clip_value: recipe.clip_value.map(|value| value as f32),
+            adaptive_clip: recipe.adaptive_clip,
             ema: recipe.ema,
             seed: recipe.seed,
             shuffle: recipe.shuffle,

@@ -37,7 +37,7 @@ pub use groups::{GroupSettings, GroupTable};
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
 pub use memory::{MemorySize, Recompute};
-pub use optimizer::{Algorithm, OptimizerName, OptimizerSettings};
+pub use optimizer::{AdjustLrName, Algorithm, OptimizerName, OptimizerSettings};
 pub use resolved::ResolvedRecipe;
 pub use run::{Precision, RunSettings};
 pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
@@ -156,6 +156,7 @@ impl Recipe {
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
             clip_value: self.optimizer.clip_value()?,
+            adaptive_clip: self.optimizer.adaptive_clip()?,
             ema: self.optimizer.ema()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
             control: self.control.control()?,

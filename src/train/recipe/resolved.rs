@@ -8,7 +8,7 @@ use super::{
 use crate::augment::{Augmentation, Mixing};
 use crate::data::DataSource;
 use crate::error::Result;
-use crate::optim::{Ema, RunLength, Schedule};
+use crate::optim::{AdaptiveClip, Ema, RunLength, Schedule};
 use crate::train::groups::GroupRules;
 
 /// A recipe in which everything is definite and within its range; made by [`Recipe::resolve`].
@@ -46,6 +46,8 @@ pub struct ResolvedRecipe {
     pub clip_norm: Option<f64>,
     /// What elements of gradients are brought within of zero.
     pub clip_value: Option<f64>,
+    /// Clipping of each unit's gradient by its weights.
+    pub adaptive_clip: Option<AdaptiveClip>,
     /// Running averages of the weights.
     pub ema: Option<Ema>,
     /// The learning rate of every step.
@@ -106,6 +108,7 @@ impl ResolvedRecipe {
                 label_smoothing: Some(self.label_smoothing),
                 clip_norm: self.clip_norm,
                 clip_value: self.clip_value,
+                clip_adaptive: self.adaptive_clip.map(|clip| clip.clip_factor),
                 ema_decay: self.ema.map(|ema| ema.decay),
                 ema_warmup: self.ema.map(|ema| ema.warmup),
                 ..self.algorithm.settings()

@@ -121,6 +121,8 @@ fn resolved_recipes_round_trip() {
         "schedule = \"one-cycle\"\npct_start = 0\ndiv_factor = 1\nfinal_div_factor = 1",
         "optimizer = \"rmsprop\"\nalpha = 0.9\nmomentum = 0.5\ncentered = true\neps = 1e-3",
         "optimizer = \"adagrad\"\nlr_decay = 0.1",
+        "optimizer = \"lamb\"\nbetas = [0.8, 0.9]\nclip_adaptive = 0.01",
+        "optimizer = \"muon\"\nadjust_lr = \"match-rms-adamw\"\nns_steps = 3\nmuon_first_and_last = true",
         "optimizer = \"lion\"\nbetas = [0.95, 0.98]\nweight_decay = 0.1",
         "schedule = \"polynomial\"\npower = 2\nwarmup_steps = 3",
         "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
@@ -195,7 +197,7 @@ fn unreadable_recipes_name_the_line() {
         ("betas = [0.9]", "array of length 2"),
         (
             "optimizer = \"sdg\"",
-            "unknown optimizer \"sdg\"; it takes sgd, adam, adamw, rmsprop, adagrad, lion",
+            "unknown optimizer \"sdg\"; it takes sgd, adam, adamw, rmsprop, adagrad, lion, lamb, muon",
         ),
         ("schedule = \"onecycle\"", "unknown schedule \"onecycle\"; did you mean \"one-cycle\"?"),
         (
@@ -296,6 +298,9 @@ fn parameter_groups_clipping_and_averages_have_ranges() {
         ("clip_value = 0", "--clip-value is 0; it must be above 0"),
         ("clip_norm = 1\nclip_value = 2", "--clip-norm is 1 and --clip-value is 2; clip in one way"),
         ("ema_decay = 1", "--ema-decay is 1; it must be at least 0 and less than 1"),
+        ("clip_value = 1\nclip_adaptive = 2", "--clip-value is 1 and --clip-adaptive is 2; clip in one way"),
+        ("optimizer = \"muon\"\nns_steps = 0", "--ns-steps is 0; it must be at least 1"),
+        ("optimizer = \"muon\"\nmomentum = 1", "--momentum is 1; it must be at least 0 and less than 1"),
         ("ema_warmup = true", "--ema-warmup goes with --ema-decay"),
         ("layer_decay = 1.5", "--layer-decay is 1.5; it must be above 0 and at most 1"),
         ("unfreeze_at = 2", "--unfreeze-at goes with --freeze"),
@@ -317,10 +322,16 @@ fn settings_that_do_not_apply_are_refused() {
     let cases = [
         (
             "optimizer = \"adam\"\nmomentum = 0.9",
-            "--momentum goes with --optimizer sgd or rmsprop, not with adam",
+            "--momentum goes with --optimizer sgd, rmsprop or muon, not with adam",
         ),
-        ("optimizer = \"adamw\"\nnesterov = true", "--nesterov goes with --optimizer sgd, not with adamw"),
-        ("betas = [0.9, 0.99]", "--betas goes with --optimizer adam, adamw or lion, not with sgd"),
+        (
+            "optimizer = \"adamw\"\nnesterov = true",
+            "--nesterov goes with --optimizer sgd or muon, not with adamw",
+        ),
+        (
+            "betas = [0.9, 0.99]",
+            "--betas goes with --optimizer adam, adamw, lion, lamb or muon, not with sgd",
+        ),
         ("gamma = 0.5", "--gamma goes with --schedule step, multi-step or exponential, not with constant"),
         (
             "schedule = \"step\"\nstep_size = 1\nmin_lr = 0",
@@ -330,7 +341,7 @@ fn settings_that_do_not_apply_are_refused() {
         ("schedule = \"cosine\"\npct_start = 0.3", "--pct-start goes with --schedule one-cycle"),
         (
             "optimizer = \"lion\"\neps = 1e-8",
-            "--eps goes with --optimizer adam, adamw, rmsprop or adagrad, not with lion",
+            "--eps goes with --optimizer adam, adamw, rmsprop, adagrad, lamb or muon, not with lion",
         ),
         ("alpha = 0.9", "--alpha goes with --optimizer rmsprop, not with sgd"),
         ("schedule = \"cosine\"\nt_0 = 5", "--t-0 goes with --schedule warm-restarts, not with cosine"),
@@ -363,6 +374,7 @@ fn steps_are_counted_over_the_run() {
 fn every_setting_reaches_some_resolved_recipe() {
     let recipes = [
         "out = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
+        "optimizer = \"muon\"\nclip_adaptive = 0.1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
         "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
