@@ -315,6 +315,14 @@ const SMALL: &[Small] = &[
         },
         left: &["conv2d", "batch_norm", "conv2d", "batch_norm", "conv2d", "batch_norm"],
     },
+    Small {
+        name: "a pool and its rows",
+        build: |g, x| {
+            let y = layer(g, "global_avg_pool2d", "", x)?;
+            layer(g, "flatten", "", y)
+        },
+        left: &["global_avg_pool2d"],
+    },
     Small { name: "relu without norm", build: relu, left: &[] },
     Small {
         name: "silu without norm, whose result does not tell",

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, value_parser};
 
 use crate::data::DataSource;
 use crate::train::control::Choice;
-use crate::train::recipe::{DeviceChoice, OptimizerName, Precision};
+use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 
 /// The arguments of `wgrad resume`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -158,6 +158,9 @@ pub struct BenchArgs {
     /// Train layer by layer, without the fusion of neighbouring operators, to see what that gains
     #[arg(long)]
     pub unfused: bool,
+    /// Make cheap activations again in the backward pass instead of keeping them; auto does on the CPU
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub recompute: Recompute,
     /// Also time each kernel of a step, and show how far from the device's limits it is
     #[arg(long)]
     pub profile: bool,

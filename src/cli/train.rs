@@ -18,12 +18,13 @@ use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
-    let device = device::open(&recipe.device, recipe.cooperative)?;
+    let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
+    let opened = device::open_with_table(&recipe.device, cooperative)?;
     let mut prepared = Prepared::new(recipe, None)?;
     if args.dry_run {
         prepared.shorten()?;
     }
-    let device = device::tune_briefly(device, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
+    let device = device::tune_briefly(opened, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
@@ -163,6 +164,9 @@ impl Prepared {
             self.recipe.batch_size,
             self.recipe.seed
         ));
+        if trainer.recomputes() && matches!(device, Device::Gpu(_)) {
+            say("        activations that are cheap to make again are recomputed, to save memory".to_string());
+        }
         if let Some(size) = self.split(trainer) {
             say(format!(
                 "        {size} images at a time: gradients are added up; batch norm, if there is any, takes its \

@@ -1,6 +1,8 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod assembly;
 mod augmented;
+mod averages;
 mod benchmark;
 mod cache;
 mod checkpoint;
@@ -9,6 +11,7 @@ mod device;
 mod evaluation;
 mod feed;
 pub mod files;
+pub mod groups;
 mod input_benchmark;
 pub mod metrics;
 mod micro_batches;
@@ -32,7 +35,7 @@ pub use feed::{Feed, Placement};
 pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, input_benchmark};
 pub use micro_batches::{Fit, Fitted, predicted};
 pub use pretrained::{Adopted, adopt};
-pub use recipe::{DeviceChoice, Length};
+pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;

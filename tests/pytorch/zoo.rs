@@ -161,7 +161,7 @@ fn program(model: &Model, batch_size: usize) -> Program {
     };
     let graphs = vec![train_graph(model, &task).unwrap(), eval_graph(model, &task).unwrap()];
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.0 }; graphs[TRAIN].parameters().len()];
-    Program::new(graphs, Some(Optimizer { update: sgd(), groups }), 1 << 30).unwrap()
+    Program::new(graphs, Some(Optimizer::new(sgd(), groups)), 1 << 30).unwrap()
 }
 
 /// The built-in network without randomness in training, and as narrow as the golden's.
