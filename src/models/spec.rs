@@ -54,7 +54,7 @@ impl ModelSpec {
 
     /// Reads the text of a model file; `name` is for messages.
     pub fn parse(name: &str, text: &str) -> Result<ModelSpec> {
-        parse(name, text).map_err(|message| Error::Model(format!("\"{name}\": {message}")))
+        parse(name, text).map_err(|message| wrong(name, &message))
     }
 
     /// The built-in's name or the file's path.
@@ -109,7 +109,7 @@ impl ModelSpec {
     }
 
     fn build(&self, input: [usize; 3], classes: Option<usize>) -> Result<Model> {
-        let fail = |message| Error::Model(format!("\"{}\": {message}", self.name));
+        let fail = |message: String| wrong(&self.name, &message);
         let mut parser = Parser::new(&self.blocks, classes);
         let layers = parser.layers(&self.layers, "layers").map_err(fail)?;
         let mut source = String::new();
@@ -130,6 +130,11 @@ impl FromStr for ModelSpec {
     fn from_str(text: &str) -> Result<ModelSpec> {
         ModelSpec::parse("model", text)
     }
+}
+
+/// What is wrong with a file, in one line: names and values in it may have several.
+fn wrong(name: &str, message: &str) -> Error {
+    Error::Model(format!("\"{name}\": {}", message.replace(['\n', '\r'], " ")))
 }
 
 fn read(path: &Path) -> Result<String> {

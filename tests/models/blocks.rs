@@ -11,18 +11,20 @@ fn blocks(block: &str, text: &str) -> String {
     message(&format!("input = [3, 8, 8]\nlayers = [{text}]\n[blocks.b]\n{block}"))
 }
 
+/// A block with one argument.
+const TAKES_K: &str = "arguments = [\"k\"]\nlayers = [{ max_pool2d = { kernel_size = \"$k\" } }]";
+
 #[test]
 fn blocks_names_and_repeats_that_are_wrong() {
-    let takes_k = "arguments = [\"k\"]\nlayers = [{ max_pool2d = { kernel_size = \"$k\" } }]";
     let cases = [
-        (takes_k, "\"b\"", "layers[0].b: needs the argument \"k\""),
-        (takes_k, "{ b = { kk = 1 } }", "layers[0].b: has no argument \"kk\"; did you mean \"k\"?"),
+        (TAKES_K, "\"b\"", "layers[0].b: needs the argument \"k\""),
+        (TAKES_K, "{ b = { kk = 1 } }", "layers[0].b: has no argument \"kk\"; did you mean \"k\"?"),
         (
-            takes_k,
+            TAKES_K,
             "{ b = { k = 1.5 } }",
             "layers[0].b.layers[0].max_pool2d: kernel_size is 1.5; expected an integer or [h, w]",
         ),
-        (takes_k, "\"bb\"", "layers[0]: there is no layer \"bb\"; did you mean \"b\"?"),
+        (TAKES_K, "\"bb\"", "layers[0]: there is no layer \"bb\"; did you mean \"b\"?"),
         (
             "arguments = [\"k\"]\nlayers = [{ conv2d = { out_channels = \"$kk\" } }]",
             "{ b = { k = 1 } }",
@@ -47,34 +49,34 @@ fn blocks_names_and_repeats_that_are_wrong() {
             "blocks.relu: there is a layer of this name; give the block another",
         ),
         (
-            takes_k,
+            TAKES_K,
             "{ name = \"a b\", relu = {} }",
             "layers[0]: name is \"a b\"; names have letters, digits, _ and -, with dots between them",
         ),
-        (takes_k, "{ name = 3, relu = {} }", "layers[0]: name is a string, not an integer"),
+        (TAKES_K, "{ name = 3, relu = {} }", "layers[0]: name is a string, not an integer"),
         (
-            takes_k,
+            TAKES_K,
             "{ repeat = 2, name = \"a\", relu = {} }",
             "layers[0]: \"a\" is the name of 2 layers; {} in it stands for 1, 2, ...",
         ),
-        (takes_k, "{ repeat = -1, relu = {} }", "layers[0]: repeat is -1; expected an integer in 0..=1000"),
+        (TAKES_K, "{ repeat = -1, relu = {} }", "layers[0]: repeat is -1; expected an integer in 0..=1000"),
         (
-            takes_k,
+            TAKES_K,
             "{ residual = { body = [\"relu\"], names = [\"a\"] } }",
             "layers[0].residual.names: body and shortcut have two names, not 1",
         ),
         (
-            takes_k,
+            TAKES_K,
             "{ concat = { branches = [[], []], names = [\"a\"] } }",
             "layers[0].concat.branches are 2, names are 1",
         ),
         (
-            takes_k,
+            TAKES_K,
             "{ concat = { branches = [[]], names = \"a\" } }",
             "layers[0].concat.names is a list of names, not a string",
         ),
         (
-            takes_k,
+            TAKES_K,
             "{ repeat = 100, sequential = { layers = [{ repeat = 1000, relu = {} }] } }",
             "the file makes more than 10000 layers",
         ),
@@ -83,8 +85,12 @@ fn blocks_names_and_repeats_that_are_wrong() {
         let message = blocks(block, text);
         assert!(message.starts_with("model \"model\": ") && message.ends_with(wanted), "{message}");
     }
+}
+
+#[test]
+fn factors_that_do_not_fit_and_blocks_that_grow_without_end() {
     assert_eq!(
-        blocks(takes_k, "{ scale = { by = [{ b = { k = 2 } }] } }"),
+        blocks(TAKES_K, "{ scale = { by = [{ b = { k = 2 } }] } }"),
         "scale \"0\": [2, 3, 4, 4] cannot scale [2, 3, 8, 8]; the layers in by end in [N, C, 1, 1]"
     );
     // Each block holds the one before twice, with a list of layers that doubles.
