@@ -10,6 +10,7 @@ mod device;
 mod devices;
 mod eval;
 mod inspect;
+mod lr_find;
 mod model;
 mod predict;
 mod report;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 pub use args::{
     BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
 };
+pub use lr_find::LrFindArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -64,6 +66,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure training steps of a model on random data
     Bench(BenchArgs),
+    /// Find a learning rate: train with one that rises, and show the losses
+    LrFind(Box<LrFindArgs>),
     /// Find the fastest kernels for a GPU and a model, each checked against the portable one
     Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
@@ -83,6 +87,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),

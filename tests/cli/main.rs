@@ -11,6 +11,7 @@ mod disks;
 mod evaluation;
 mod files;
 mod gpu;
+mod lr_find;
 mod micro_batches;
 mod not_finite;
 mod resume;
