@@ -11,6 +11,7 @@ mod devices;
 mod download;
 mod eval;
 mod inspect;
+mod lr_find;
 mod model;
 mod predict;
 mod pretrained;
@@ -32,6 +33,7 @@ pub use args::{
     BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
     SelftestArgs, TuneArgs,
 };
+pub use lr_find::LrFindArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -69,6 +71,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure training steps of a model on random data
     Bench(BenchArgs),
+    /// Find a learning rate: train with one that rises, and show the losses
+    LrFind(Box<LrFindArgs>),
     /// Find the fastest kernels for a GPU and a model, each checked against the portable one
     Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
@@ -89,6 +93,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),

@@ -65,7 +65,10 @@ fn every_command_has_an_example_that_parses() {
     let names: Vec<&str> = shown().map(clap::Command::get_name).collect();
     assert_eq!(
         names,
-        ["train", "resume", "eval", "predict", "devices", "download", "inspect", "bench", "tune", "selftest"]
+        [
+            "train", "resume", "eval", "predict", "devices", "download", "inspect", "bench", "lr-find",
+            "tune", "selftest"
+        ]
     );
     for part in shown().chain([&command]) {
         let help = part.get_after_help().unwrap_or_else(|| panic!("{} has no example", part.get_name()));

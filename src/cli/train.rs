@@ -188,7 +188,7 @@ pub(super) fn load_data(source: &DataSource, seed: u64, quiet: bool) -> Result<D
 }
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.
-fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
+pub(super) fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
     let mut tensors = trainer.initial();
     let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
     trainer.set_model(&tensors);

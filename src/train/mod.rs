@@ -13,6 +13,7 @@ mod feed;
 pub mod files;
 pub mod groups;
 mod input_benchmark;
+pub mod lr_find;
 pub mod metrics;
 mod micro_batches;
 mod pretrained;

@@ -12,6 +12,7 @@ mod download;
 mod evaluation;
 mod files;
 mod gpu;
+mod lr_find;
 mod micro_batches;
 mod not_finite;
 mod pretrained;
