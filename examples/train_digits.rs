@@ -12,6 +12,7 @@ use wgrad::ops::{
     relu::Relu,
 };
 use wgrad::optim::{Adam, Curve, Schedule, Unit};
+use wgrad::train::groups::GroupRules;
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, Trainer};
 
@@ -45,7 +46,7 @@ fn main() -> wgrad::Result<()> {
     let settings = Settings {
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
-        weight_decay: 0.01,
+        groups: GroupRules::with_weight_decay(0.01),
         schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
         seed,
         ..Settings::default()

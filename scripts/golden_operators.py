@@ -224,6 +224,7 @@ CASES = {
         case("many_rows", (131, 9), out_features=3),
         case("narrow", (3, 257), out_features=1),
         case("from_one", (6, 1), out_features=21, bias=False),
+        case("channels", (2, 9, 5, 3), out_features=7, dim="channels"),
     ],
     "max_pool2d": [
         max_pool("k2", (2, 3, 8, 6), 2),
@@ -363,6 +364,7 @@ CASES = {
     ],
     "silu": activation(),
     "hardswish": activation(-3.0, 3.0),
+    "hardsigmoid": activation(-3.0, 3.0),
     "sigmoid": activation(),
     "tanh": activation(),
     "softplus": activation(20.0)

@@ -20,6 +20,7 @@ import golden_networks
 import golden_operators
 import golden_optimizers
 import golden_schedules
+import golden_zoo
 
 PARTS = {
     "operators": golden_operators.write,
@@ -28,6 +29,7 @@ PARTS = {
     "networks": golden_networks.write,
     "init": golden_init.write,
     "augment": golden_augment.write,
+    "zoo": golden_zoo.write,
 }
 
 

@@ -50,6 +50,19 @@ def layer_norm(shape, dims="chw", **args):
     return nn.LayerNorm(shape[1:] if dims == "chw" else shape[-1:], **args)
 
 
+class ChannelLinear(nn.Linear):
+    """A linear layer between permutations, as ConvNeXt has it."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def linear(shape, dim="last", **args):
+    if dim == "channels":
+        return ChannelLinear(shape[1], **args)
+    return nn.Linear(shape[-1], **args)
+
+
 def residual(shape, body, shortcut=()):
     return Residual(sequential(body, shape), sequential(shortcut, shape))
 
@@ -57,7 +70,7 @@ def residual(shape, body, shortcut=()):
 # name -> (input shape with batch, arguments) -> module
 LAYERS = {
     "conv2d": lambda s, **a: nn.Conv2d(s[1], **spatial(a)),
-    "linear": lambda s, **a: nn.Linear(s[-1], **a),
+    "linear": linear,
     "max_pool2d": lambda s, **a: nn.MaxPool2d(**spatial(a)),
     "avg_pool2d": lambda s, **a: nn.AvgPool2d(**spatial(a)),
     "adaptive_avg_pool2d": lambda s, **a: nn.AdaptiveAvgPool2d(**spatial(a)),
@@ -76,6 +89,7 @@ LAYERS = {
     "gelu": lambda s, **a: nn.GELU(**a),
     "silu": lambda s: nn.SiLU(),
     "hardswish": lambda s: nn.Hardswish(),
+    "hardsigmoid": lambda s: nn.Hardsigmoid(),
     "sigmoid": lambda s: nn.Sigmoid(),
     "tanh": lambda s: nn.Tanh(),
     "softplus": lambda s, **a: nn.Softplus(**a),

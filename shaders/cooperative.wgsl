@@ -1,8 +1,8 @@
 // cooperative: products of f16 matrices, accumulated in f32, by subgroups that multiply whole tiles; a convolution is such
 // a product for each tap of its window, added up. Serves conv2d, linear and matmul, whose dispatches name this file.
 //
-// The tile primitives are in the snippet of the device (coop_16x16, coop_8x8; coop_emulated anywhere), the way out in
-// coop_staged or coop_partial. Tiles are loaded straight from storage, so all sizes here are multiples of TILE.
+// The tile primitives are in the snippets of the device (coop_16x16 or coop_8x8 with coop_tiles; coop_emulated anywhere),
+// the way out in coop_staged or coop_partial. Tiles are loaded straight from storage, so all sizes are multiples of TILE.
 //
 //   product   C[m, n] = sum over taps and k of left[m + tap, k] right[tap, k, n]
 //   gather    images N,H,W,C -> flat pixels: a grid with a halo of zeros, in which every tap is a shift by whole rows

@@ -43,6 +43,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         message: String,
     },
+    /// A file could not be had from the net.
+    #[error("cannot download {url}: {message}")]
+    Download {
+        /// Its address.
+        url: String,
+        /// Why not, and what to do.
+        message: String,
+    },
     /// No device fits the request.
     #[error("{0}")]
     NoDevice(String),

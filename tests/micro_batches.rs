@@ -47,12 +47,8 @@ fn program(model: &str, micro_batches: usize, adam: bool) -> Arc<Program> {
     let graphs = vec![train_graph(&model, &task).unwrap(), eval_graph(&model, &task).unwrap()];
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.01 }; graphs[TRAIN].parameters().len()];
     let optimizer = match adam {
-        true => {
-            Optimizer { update: Arc::new(Adam { betas: [0.9, 0.99], eps: 1e-3, decoupled: true }), groups }
-        }
-        false => {
-            Optimizer { update: Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }), groups }
-        }
+        true => Optimizer::new(Arc::new(Adam { betas: [0.9, 0.99], eps: 1e-3, decoupled: true }), groups),
+        false => Optimizer::new(Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }), groups),
     };
     let program = Program::new(graphs, Some(optimizer), 128 << 20).unwrap();
     Arc::new(program.in_micro_batches(micro_batches))

@@ -188,7 +188,7 @@ fn shapes_that_do_not_fit_are_named() {
             "linear",
             "out_features = 3",
             &[2, 5, 1, 1],
-            "input must be [N, in] or [N, T, in], it is [2, 5, 1, 1]; put a flatten layer before it",
+            "input must be [N, in] or [N, T, in], it is [2, 5, 1, 1]; put a flatten layer before it, or say dim = \"channels\"",
         ),
         ("flatten", "", &[3], "input must have 2 to 4 dimensions, it is [3]"),
     ];

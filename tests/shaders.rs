@@ -7,7 +7,7 @@ use std::sync::Arc;
 use naga::back::{hlsl, msl, spv};
 use wgrad::gpu::Reflection;
 use wgrad::graph::{Capabilities, Dispatch, Variant};
-use wgrad::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
+use wgrad::optim::{Adagrad, Adam, AdjustLr, Lamb, Lion, Muon, RmsProp, Sgd};
 use wgrad::plan::{self, Command, Plan, Program};
 use wgrad::selftest::{self, Case};
 use wgrad::{graph, ops};
@@ -29,12 +29,22 @@ fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
     for sample in ops::registry().iter().flat_map(selftest::samples) {
         collect(&Case::new(&sample).expect("samples build").program);
     }
-    let updates: [Arc<dyn graph::Update>; 5] = [
+    let updates: [Arc<dyn graph::Update>; 7] = [
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         Arc::new(RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.9, centered: true }),
         Arc::new(Adagrad { lr_decay: 0.0, eps: 1e-10 }),
         Arc::new(Lion { betas: [0.9, 0.99] }),
+        Arc::new(Lamb { betas: [0.9, 0.999], eps: 1e-6 }),
+        Arc::new(Muon {
+            momentum: 0.95,
+            nesterov: true,
+            ns_steps: 5,
+            adjust_lr: AdjustLr::Original,
+            first_and_last: true,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+        }),
     ];
     for update in updates {
         collect(&training_step(update.clone()));
@@ -54,7 +64,8 @@ fn training_step(update: Arc<dyn graph::Update>) -> Program {
     graph.update_statistic(running, batch, 0.1);
     graph.output("loss", loss);
     let groups = vec![graph::ParameterGroup { rate: 1.0, weight_decay: 0.0 }];
-    Program::new(vec![graph], Some(plan::Optimizer { update, groups }), 128 << 20).expect("a small program")
+    let optimizer = plan::Optimizer { averages: true, ..plan::Optimizer::new(update, groups) };
+    Program::new(vec![graph], Some(optimizer), 128 << 20).expect("a small program")
 }
 
 #[test]

@@ -1,36 +1,8 @@
 
-// Tiles of 8 x 8 that a subgroup holds and multiplies together. Expressions inside coopStore's arguments panic naga's
-// SPIR-V writer, so they are let first; strides and pointers are multiples of 16 bytes.
+// Tiles of 8 x 8 that a subgroup holds and multiplies together (coop_tiles).
 
 const TILE: u32 = 8u;
 
 alias Left = coop_mat8x8<f16, A>;
 alias Right = coop_mat8x8<f16, B>;
 alias Sums = coop_mat8x8<f32, C>;
-
-@group(0) @binding(1) var<storage, read> left_matrix: array<f16>;
-@group(0) @binding(2) var<storage, read> right_matrix: array<f16>;
-
-fn load_left(at: u32) -> Left {
-    if LEFT_ROWS {
-        return coopLoadT<Left>(&left_matrix[at], params.left_stride);
-    }
-    return coopLoad<Left>(&left_matrix[at], params.left_stride);
-}
-
-fn load_right(at: u32) -> Right {
-    if RIGHT_ROWS {
-        return coopLoadT<Right>(&right_matrix[at], params.right_stride);
-    }
-    return coopLoad<Right>(&right_matrix[at], params.right_stride);
-}
-
-fn multiply_add(a: Left, b: Right, c: Sums) -> Sums {
-    return coopMultiplyAdd(a, b, c);
-}
-
-fn store_sums(sums: Sums, at: u32, stride: u32) {
-    let value = sums;
-    let place = &accumulated[at];
-    coopStoreT(value, place, stride);
-}

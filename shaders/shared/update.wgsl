@@ -1,5 +1,5 @@
 
-// Appended to the optimizers, whose files define Params with `count`, `parts`, `scales_loss` and the entry point `update`: bindings
+// Appended to the optimizers, whose files define Params with `count`, `parts`, `scales_loss` and the entry points: bindings
 // that all have, and what every workgroup finds out by itself before it updates, always in the same order: the norm of
 // all gradients, the factor for clipping to step.clip_norm, and whether to halt, or to leave out the step because scaled
 // gradients overflowed in f16.
@@ -8,8 +8,8 @@
 const HEADER: u32 = 4u; // plan::update::HEADER: words before the parts
 
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> gradients: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> groups: array<vec2<f32>>; // rate factor and decay for each 64 elements
+@group(0) @binding(2) var<storage, read_write> gradients: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> groups: array<vec4<f32>>; // rate factor, decay, directed for each 64 elements
 @group(0) @binding(4) var<storage, read> partials: array<f32>; // of grad_norm
 @group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> control: array<f32>;
@@ -30,9 +30,20 @@ fn gradient(i: u32, settled: Settled) -> vec4<f32> {
     return select(g, step.clip_value * sign(g), abs(g) > vec4<f32>(step.clip_value));
 }
 
-// Once a loss or norm is not finite, control[0] stays 1 and every update from this step on is left out. All invocations
-// must call this; the first workgroup writes the control words.
-fn settle(group: u32, local: u32) -> Settled {
+// What all passes of an update find out. All invocations must call this.
+fn judge(local: u32) -> Settled {
+    return judged(local).settled;
+}
+
+struct Judged {
+    settled: Settled,
+    halted: bool,
+    overflow: bool,
+    clip: f32,
+    norm: f32,
+}
+
+fn judged(local: u32) -> Judged {
     var sum = 0.0;
     for (var i = local; i < params.parts; i += WORKGROUP_SIZE) {
         sum += partials[HEADER + i];
@@ -48,18 +59,25 @@ fn settle(group: u32, local: u32) -> Settled {
     if is_finite(step.clip_norm) && step.clip_norm < norm + 1e-6 {
         clip = step.clip_norm / (norm + 1e-6);
     }
+    return Judged(Settled(skipped, clip / scale), halted, overflow, clip, norm);
+}
+
+// The last pass. Once a loss or norm is not finite, control[0] stays 1 and every update from this step on is left out. All
+// invocations must call this; the first workgroup writes the control words.
+fn settle(group: u32, local: u32) -> Settled {
+    let found = judged(local);
     if group == 0u && local == 0u {
-        control[0] = select(0.0, 1.0, halted);
-        control[1] = clip;
-        control[2] = loss;
+        control[0] = select(0.0, 1.0, found.halted);
+        control[1] = found.clip;
+        control[2] = partials[1];
         control[3] = partials[2];
-        control[4] = norm;
-        if scales && !halted {
-            next_scale(overflow);
+        control[4] = found.norm;
+        if params.scales_loss != 0u && !found.halted {
+            next_scale(found.overflow);
         }
-        control[7] = select(0.0, 1.0, skipped);
+        control[7] = select(0.0, 1.0, found.settled.skipped);
     }
-    return Settled(skipped, clip / scale);
+    return found.settled;
 }
 
 // graph::LossScale::after

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, value_parser};
 
 use crate::data::DataSource;
 use crate::train::control::Choice;
-use crate::train::recipe::{DeviceChoice, OptimizerName, Precision};
+use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 
 /// The arguments of `wgrad resume`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -46,6 +46,21 @@ pub struct EvalArgs {
     /// Samples computed at once [default: the run's]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
+}
+
+/// The arguments of `wgrad download`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = "Example:\n  wgrad download fashion-mnist --to data/fashion-mnist")]
+pub struct DownloadArgs {
+    /// The data set: mnist, fashion-mnist, cifar10 or cifar100
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The folder for its files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// The arguments of `wgrad predict`.
@@ -143,6 +158,9 @@ pub struct BenchArgs {
     /// Train layer by layer, without the fusion of neighbouring operators, to see what that gains
     #[arg(long)]
     pub unfused: bool,
+    /// Make cheap activations again in the backward pass instead of keeping them; auto does on the CPU
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub recompute: Recompute,
     /// Also time each kernel of a step, and show how far from the device's limits it is
     #[arg(long)]
     pub profile: bool,

@@ -20,7 +20,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         return bench_input::run(args);
     }
     let model = model::load(&args.model, args.input, args.classes)?;
-    let device = device::open(&args.device, args.cooperative)?;
+    let device = device::open(&args.device, device::cooperative(args.cooperative, args.precision))?;
     let (graph, output) = model.graph(Mode::Train, 2)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let batch_size = args.batch_size as usize;
@@ -32,6 +32,7 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
         steps,
         algorithm: Algorithm::named(args.optimizer, args.momentum)?,
         unfused: args.unfused,
+        recompute: args.recompute,
         profile: args.profile || args.trace.is_some(),
         started,
     };

@@ -15,7 +15,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         eprintln!("warning: there are {batch_size} training images: --batch-size {batch_size} is used");
     }
     let model = model::load(&args.model, Some(data.image), Some(data.classes.len() as u32))?;
-    let device = device::open(&args.device, args.cooperative)?;
+    let device = device::open(&args.device, device::cooperative(args.cooperative, args.precision))?;
     let steps = args.steps as usize;
     let settings = InputBenchmarkSettings {
         batch_size,

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::gpu::{AdapterKind, Checks, Opening};
 use crate::models::Model;
 use crate::train::program::{Task, train_graph};
+use crate::train::recipe::Precision;
 use crate::train::tune::{TuneOptions, TuningTable, tune};
 use crate::train::{CacheFolder, Device, DeviceChoice};
 
@@ -12,7 +13,24 @@ use crate::train::{CacheFolder, Device, DeviceChoice};
 ///
 /// `cooperative` is whether they want matrices of f16 multiplied cooperatively, if the device is proved to.
 pub(super) fn open(choice: &DeviceChoice, cooperative: bool) -> Result<Device> {
-    let Some(adapter) = pollster::block_on(Device::choose(choice))? else { return Ok(Device::Cpu) };
+    open_with_table(choice, cooperative).map(|(device, _)| device)
+}
+
+/// Whether a run that asks for cooperative products can have any: they are of f16.
+pub(super) fn cooperative(asked: bool, precision: Precision) -> bool {
+    let possible = precision == Precision::F16;
+    if asked && !possible {
+        eprintln!("note: cooperative matrices are not used: they are of f16, and the precision is f32");
+    }
+    asked && possible
+}
+
+/// [`open`], with the table of tuned kernels that the device was given.
+pub(super) fn open_with_table(
+    choice: &DeviceChoice,
+    cooperative: bool,
+) -> Result<(Device, Option<TuningTable>)> {
+    let Some(adapter) = pollster::block_on(Device::choose(choice))? else { return Ok((Device::Cpu, None)) };
     let cache = CacheFolder::of_user().map(Arc::new);
     let pipelines = cache.clone().map(|cache| cache as Arc<_>);
     let table = cache.as_ref().map(|cache| TuningTable::load(&adapter.name, &adapter.driver, cache));
@@ -24,20 +42,25 @@ pub(super) fn open(choice: &DeviceChoice, cooperative: bool) -> Result<Device> {
     if let Some(cache) = &cache {
         report_notes(cache);
     }
-    Ok(match table {
-        Some(table) => device.tuned(&table),
+    let device = match &table {
+        Some(table) => device.tuned(table),
         None => device,
-    })
+    };
+    Ok((device, table))
 }
 
 /// Tunes the kernels of a model's training step for at most two seconds and keeps the verdicts; changes no result. Only
 /// on hardware, and only where verdicts can be kept.
-pub(super) fn tune_briefly(device: Device, model: &Model, task: &Task, quiet: bool) -> Result<Device> {
-    let (Device::Gpu(gpu), Some(cache)) = (&device, CacheFolder::of_user()) else { return Ok(device) };
-    if gpu.kind == AdapterKind::Software {
+pub(super) fn tune_briefly(
+    (device, table): (Device, Option<TuningTable>),
+    model: &Model,
+    task: &Task,
+    quiet: bool,
+) -> Result<Device> {
+    let (Device::Gpu(gpu), Some(mut table)) = (&device, table) else { return Ok(device) };
+    let Some(cache) = CacheFolder::of_user().filter(|_| gpu.kind != AdapterKind::Software) else {
         return Ok(device);
-    }
-    let mut table = TuningTable::load(&gpu.name, &gpu.driver, &cache);
+    };
     let known = table.choices.len();
     let graph = train_graph(model, task)?;
     let options = TuneOptions::BEFORE_TRAINING;

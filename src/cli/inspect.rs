@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Capabilities, Mode};
 use crate::models::{LayerRow, summary};
 use crate::optim::Sgd;
-use crate::plan::{self, MemoryUse, Plan};
+use crate::plan::{self, MemoryUse, Plan, Program};
 use crate::train::Device;
 use crate::train::program::{EVAL, TRAIN, Task, training};
 
@@ -21,6 +21,9 @@ struct Inspection {
     /// Bytes on the device while training.
     memory: MemoryUse,
     peak_bytes: u64,
+    /// The same where activations are recomputed.
+    recomputed_activations: u64,
+    recomputed_peak_bytes: u64,
 }
 
 /// `wgrad inspect`
@@ -33,12 +36,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let task =
         Task { image: model.input(), classes, batch_size, label_smoothing: 0.0, precision: args.precision };
     let update = std::sync::Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
-    let program = training(&model, &task, update, 0.0, &Device::Cpu)?;
-    let train = Plan::lower(&program, &program.graphs[TRAIN], &unlimited())?;
-    let eval = Plan::lower(&program, &program.graphs[EVAL], &unlimited())?;
-    let plans = [train, eval];
+    let mut program = training(&model, &task, update, 0.0, &Device::Cpu)?;
+    let plans = lower(&program)?;
     let memory = MemoryUse::of(&program, &plans);
     let [train, _] = plans;
+    program.recompute()?;
+    let recomputed = MemoryUse::of(&program, &lower(&program)?);
     let inspection = Inspection {
         model: model.name().to_string(),
         batch_size,
@@ -48,6 +51,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         forward_flops: totals.flops,
         memory,
         peak_bytes: memory.total(),
+        recomputed_activations: recomputed.activations,
+        recomputed_peak_bytes: recomputed.total(),
     };
     if args.json {
         say(serde_json::to_string_pretty(&inspection).map_err(|error| Error::Model(error.to_string()))?);
@@ -58,6 +63,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         say(plan::describe(&train));
     }
     Ok(())
+}
+
+/// The plans of training and evaluation.
+fn lower(program: &Program) -> Result<[Plan; 2]> {
+    let lower = |graph: usize| Plan::lower(program, &program.graphs[graph], &unlimited());
+    Ok([lower(TRAIN)?, lower(EVAL)?])
 }
 
 /// A plan to look at is made for a device without limits; one that is run respects the device's.
@@ -99,5 +110,10 @@ fn print(inspection: &Inspection) {
         mib(memory.data),
         mib(memory.other),
         mib(inspection.peak_bytes)
+    ));
+    say(format!(
+        "with activations recomputed in the backward pass, as on the CPU (--recompute): activations {}; {} in all",
+        mib(inspection.recomputed_activations),
+        mib(inspection.recomputed_peak_bytes)
     ));
 }

@@ -8,10 +8,13 @@ mod bench_input;
 mod cooperative;
 mod device;
 mod devices;
+mod download;
 mod eval;
 mod inspect;
+mod lr_find;
 mod model;
 mod predict;
+mod pretrained;
 mod report;
 mod resume;
 mod selftest;
@@ -27,8 +30,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs, SelftestArgs, TuneArgs,
+    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
+    SelftestArgs, TuneArgs,
 };
+pub use lr_find::LrFindArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -60,10 +65,14 @@ pub enum Command {
     Predict(PredictArgs),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
+    /// Download a data set from its home
+    Download(DownloadArgs),
     /// Show a model's layers, shapes, parameters, FLOPs and memory; needs no GPU
     Inspect(InspectArgs),
     /// Measure training steps of a model on random data
     Bench(BenchArgs),
+    /// Find a learning rate: train with one that rises, and show the losses
+    LrFind(Box<LrFindArgs>),
     /// Find the fastest kernels for a GPU and a model, each checked against the portable one
     Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
@@ -81,8 +90,10 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args, started),
+        Command::LrFind(args) => lr_find::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),

@@ -76,10 +76,12 @@ impl Observer for Display {
             return;
         }
         let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
+        let averages = line.ema.map(|ema| format!("  averaged {:6.2} %", ema.test_accuracy * 100.0));
+        let averages = averages.unwrap_or_default();
         let width = self.epochs.to_string().len();
         let text = format!(
             "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
-             {:6.2} %  {img_per_s:.0} img/s",
+             {:6.2} %{averages}  {img_per_s:.0} img/s",
             self.epochs,
             train_accuracy * 100.0,
             test.test_loss,

@@ -16,7 +16,8 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
     if let Some(reason) = passed_over {
         eprintln!("warning: {reason}; the checkpoint before it is used");
     }
-    let device = device::open(&recipe.device, recipe.cooperative)?;
+    let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
+    let device = device::open(&recipe.device, cooperative)?;
     warn_of_changes(&checkpoint.progress.environment, &device.environment());
     let prepared = Prepared::new(recipe, Some(&model))?;
     check_data(&run, &prepared)?;

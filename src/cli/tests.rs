@@ -31,8 +31,10 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     // What a command is asked to do once is no setting of a run.
     flags.retain(|flag| flag != "dry-run");
     let positive = ["shuffle", "normalize"];
+    // The tables of a recipe file have no flag.
     let mut settings: Vec<String> = Recipe::keys()
         .iter()
+        .filter(|name| **name != "group")
         .chain(fields_of::<AugmentSettings>())
         .map(|name| if positive.contains(name) { format!("no-{name}") } else { name.replace('_', "-") })
         .collect();
@@ -63,7 +65,10 @@ fn every_command_has_an_example_that_parses() {
     let names: Vec<&str> = shown().map(clap::Command::get_name).collect();
     assert_eq!(
         names,
-        ["train", "resume", "eval", "predict", "devices", "inspect", "bench", "tune", "selftest"]
+        [
+            "train", "resume", "eval", "predict", "devices", "download", "inspect", "bench", "lr-find",
+            "tune", "selftest"
+        ]
     );
     for part in shown().chain([&command]) {
         let help = part.get_after_help().unwrap_or_else(|| panic!("{} has no example", part.get_name()));
@@ -80,9 +85,10 @@ fn every_command_has_an_example_that_parses() {
 #[test]
 fn every_flag_reaches_the_recipe() {
     let args = train(
-        "r.toml --data cifar10:/c --image-size 224 --resize-size 256 --skip-bad --cache f --model lenet5 --init w.safetensors --no-shuffle --no-normalize --max-steps 5 \
-         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
-         --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --schedule multi-step --warmup-steps 3 \
+        "r.toml --data cifar10:/c --image-size 224 --resize-size 256 --skip-bad --cache f --model lenet5 --init w.safetensors --pretrained p.safetensors --no-shuffle --no-normalize --max-steps 5 \
+         --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --recompute never --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
+         --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --ns-steps 4 --adjust-lr match-rms-adamw --muon-first-and-last --clip-adaptive 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --clip-value 3 --ema-decay 0.9 --ema-warmup --no-decay-on-norms-and-biases --layer-decay 0.9 \
+         --freeze a.*,b --unfreeze-at 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
          --final-div-factor 100 --schedule-per epoch --power 2 --t-0 5 --t-mult 2 --plateau-factor 0.5 --plateau-patience 3 \
          --plateau-threshold 1e-3 --plateau-cooldown 2 --eval-every 20 --monitor test_ece \
@@ -90,10 +96,11 @@ fn every_flag_reaches_the_recipe() {
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(args.flags).unwrap();
-    let want: toml::Table = "data = 'cifar10:/c'\nimage_size = 224\nresize_size = 256\nskip_bad = true\ncache = 'f'\nmodel = 'lenet5'\ninit = 'w.safetensors'\nshuffle = false\n\
-        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
-        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\nweight_decay = 0.1\n\
-        label_smoothing = 0.1\nclip_norm = 2.0\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
+    let want: toml::Table = "data = 'cifar10:/c'\nimage_size = 224\nresize_size = 256\nskip_bad = true\ncache = 'f'\nmodel = 'lenet5'\ninit = 'w.safetensors'\npretrained = 'p.safetensors'\nshuffle = false\n\
+        normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\nrecompute = 'never'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
+        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\nns_steps = 4\nadjust_lr = 'match-rms-adamw'\nmuon_first_and_last = true\nclip_adaptive = 0.5\nweight_decay = 0.1\n\
+        label_smoothing = 0.1\nclip_norm = 2.0\nclip_value = 3.0\nema_decay = 0.9\nema_warmup = true\nno_decay_on_norms_and_biases = true\n\
+        layer_decay = 0.9\nfreeze = ['a.*', 'b']\nunfreeze_at = 2\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\
         final_div_factor = 100.0\nschedule_per = 'epoch'\npower = 2.0\nt_0 = 5\nt_mult = 2\nplateau_factor = 0.5\n\
         plateau_patience = 3\nplateau_threshold = 1e-3\nplateau_cooldown = 2\neval_every = 20\nmonitor = 'test_ece'\n\
@@ -102,7 +109,7 @@ fn every_flag_reaches_the_recipe() {
         .parse()
         .unwrap();
     assert_eq!(got, want);
-    assert_eq!(want.len() + 1, Recipe::keys().len(), "all but epochs");
+    assert_eq!(want.len() + 2, Recipe::keys().len(), "all but epochs and group");
     assert_eq!(train("--epochs 3").flags.length.epochs, Some(3));
 }
 
@@ -220,7 +227,7 @@ fn bad_flags_are_refused_in_one_line_with_exit_code_2() {
         ("train --epochs -3", "invalid value '-3' for '--epochs <N>': -3 is not in 0..=4294967295"),
         (
             "train --optimizer sdg",
-            "[possible values: sgd, adam, adamw, rmsprop, adagrad, lion]; --help lists all",
+            "[possible values: sgd, adam, adamw, rmsprop, adagrad, lion, lamb, muon]; --help lists all",
         ),
         ("train --schedule onecycle", "tip: a similar value exists: 'one-cycle'"),
         ("train --data mnits:/x", "unknown data source \"mnits:/x\"; did you mean \"mnist:DIR\"?"),

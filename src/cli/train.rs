@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::TrainArgs;
 use super::device;
+use super::pretrained;
 use super::report::{self, Display, bar, say};
 use crate::data::{
     DIGITS_CREDIT, DataSource, Dataset, LoadOptions, Normalization, clamp_batch_size, epoch_order,
@@ -19,15 +20,19 @@ use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = args.resolve()?;
-    let device = device::open(&recipe.device, recipe.cooperative)?;
+    let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
+    let opened = device::open_with_table(&recipe.device, cooperative)?;
     let mut prepared = Prepared::new(recipe, None)?;
     if args.dry_run {
         prepared.shorten()?;
     }
-    let device = device::tune_briefly(device, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
+    let device = device::tune_briefly(opened, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
     let mut trainer = prepared.trainer(&device)?;
     if let Some(path) = &prepared.recipe.init {
         initialise(&mut trainer, path, prepared.recipe.quiet)?;
+    }
+    if let Some(source) = &prepared.recipe.pretrained {
+        pretrained::adopt(&mut trainer, source, &prepared)?;
     }
     if args.dry_run {
         return rehearse(&mut trainer, &prepared, &device);
@@ -68,6 +73,8 @@ pub(super) struct Prepared {
     pub(super) data: Dataset,
     pub(super) model: Model,
     pub(super) normalization: Option<Normalization>,
+    /// The tensors that depend on the number of classes; looked for only if weights are pretrained.
+    pub(super) head: Vec<String>,
 }
 
 impl Prepared {
@@ -93,8 +100,9 @@ impl Prepared {
         }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
         let model = spec.bind(data.image, data.classes.len())?;
+        let head = if recipe.pretrained.is_some() { spec.head(data.image)? } else { vec![] };
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
-        Ok(Prepared { recipe, data, model, normalization })
+        Ok(Prepared { recipe, data, model, normalization, head })
     }
 
     /// Leaves one step, and one batch to evaluate.
@@ -158,6 +166,9 @@ impl Prepared {
             self.recipe.batch_size,
             self.recipe.seed
         ));
+        if trainer.recomputes() && matches!(device, Device::Gpu(_)) {
+            say("        activations that are cheap to make again are recomputed, to save memory".to_string());
+        }
         if let Some(size) = self.split(trainer) {
             say(format!(
                 "        {size} images at a time: gradients are added up; batch norm, if there is any, takes its \
@@ -184,7 +195,7 @@ pub(super) fn load_data(source: &DataSource, options: &LoadOptions, quiet: bool)
 }
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.
-fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
+pub(super) fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
     let mut tensors = trainer.initial();
     let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
     trainer.set_model(&tensors);

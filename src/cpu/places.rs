@@ -51,6 +51,7 @@ impl Places {
             let list = match node.kind {
                 NodeKind::Parameter(_) => Some(PageList::Parameters),
                 NodeKind::Statistic(_) => Some(PageList::Statistics),
+                NodeKind::Gradient => Some(PageList::Gradients),
                 NodeKind::Op(_) => None,
                 NodeKind::Input | NodeKind::Resident => continue,
             };
@@ -115,7 +116,12 @@ fn pins(program: &Program, graph: &Graph, liveness: &Liveness) -> (HashMap<Value
     for (stored, value, list) in gradients.chain(statistics) {
         let span = program.pages.span(graph, stored);
         let computed = matches!(graph.nodes()[value.node].kind, NodeKind::Op(_));
-        if computed && taken.insert(value) {
+        // A page is not written where one of its gradients is read.
+        let read = graph.nodes()[value.node].inputs.iter();
+        let apart = read
+            .filter(|input| matches!(graph.nodes()[input.node].kind, NodeKind::Gradient))
+            .all(|input| (PageList::Gradients, program.pages.span(graph, *input).page) != (list, span.page));
+        if computed && apart && taken.insert(value) {
             pinned.insert(value, in_page(list, span));
         } else {
             copies.push((value, list, span));

@@ -10,7 +10,7 @@ use super::profile::Recorder;
 use crate::graph::{
     Context, Graph, LossScale, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut,
 };
-use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, StepReport, micro_inputs};
+use crate::plan::{Data, Liveness, PageList, Program, Resident, Span, Stage, StepReport, micro_inputs};
 use crate::tensor::DType;
 
 /// Runs the graphs of a program on the host; `T` is f32, or f64 as the reference.
@@ -88,9 +88,14 @@ impl<T: Element> Session<T> {
             (PageList::Statistics, statistics.zeroed()),
             (PageList::BatchStatistics, statistics.zeroed()),
         ]);
+        if program.averages() {
+            pages.insert(PageList::Ema, parameters.zeroed());
+            pages.insert(PageList::EmaStatistics, statistics.zeroed());
+        }
         pages.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters.zeroed())));
-        let liveness: Vec<Liveness> = program.graphs.iter().map(Liveness::of).collect();
-        let graphs = program.graphs.iter().zip(&liveness);
+        let graphs = || program.graphs.iter().chain(program.stages.graphs());
+        let liveness: Vec<Liveness> = graphs().map(Liveness::of).collect();
+        let graphs = graphs().zip(&liveness);
         let places = graphs.map(|(graph, liveness)| Places::of(&program, graph, liveness)).collect();
         let loss_scale = program.initial_loss_scale();
         Session {
@@ -132,6 +137,13 @@ impl<T: Element> Session<T> {
         self.pages.get_mut(&list).map_or(&mut [], Vec::as_mut_slice)
     }
 
+    /// Exchanges two lists of pages that are laid out alike.
+    pub fn swap_pages(&mut self, [a, b]: [PageList; 2]) {
+        let pages = std::mem::take(self.list_mut(a));
+        let pages = std::mem::replace(self.list_mut(b), pages);
+        *self.list_mut(a) = pages;
+    }
+
     /// Keeps data for the graphs that name it, until it is replaced. Its length must be the program's.
     pub fn write_resident(&mut self, name: &str, data: Resident<T>) {
         self.residents.insert(name.to_string(), data);
@@ -154,23 +166,29 @@ impl<T: Element> Session<T> {
             }
             return report;
         }
-        let run = Run { index: graph, graph: &program.graphs[graph], inputs, step };
-        self.allocate(graph);
-        for (index, node) in run.graph.nodes().iter().enumerate() {
-            if let (true, NodeKind::Op(op)) = (self.liveness[graph].needed[index], &node.kind) {
-                let began = Instant::now();
-                self.evaluate(&run, index, op.as_ref());
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.node(run.graph, node, began);
-                }
-            }
-        }
+        let loss_scale = self.loss_scale.scale;
+        let run = Run { index: graph, graph: &program.graphs[graph], inputs, step, loss_scale };
+        self.compute(&run);
         let began = Instant::now();
         let report = self.finish(&program, &run);
         if let Some(recorder) = &mut self.recorder {
             recorder.update(&program, run.graph, began);
         }
         report
+    }
+
+    /// Computes all nodes of a graph.
+    fn compute(&mut self, run: &Run<'_, T>) {
+        self.allocate(run.index);
+        for (index, node) in run.graph.nodes().iter().enumerate() {
+            if let (true, NodeKind::Op(op)) = (self.liveness[run.index].needed[index], &node.kind) {
+                let began = Instant::now();
+                self.evaluate(run, index, op.as_ref());
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.node(run.graph, node, began);
+                }
+            }
+        }
     }
 
     /// Makes the buffers of a graph, the first time that it runs.
@@ -197,12 +215,8 @@ impl<T: Element> Session<T> {
         if self.poison {
             outputs.iter_mut().for_each(|output| output.real.fill(T::nan()));
         }
-        let context = Context {
-            host: &self.threads,
-            step: run.step,
-            name: &node.name,
-            loss_scale: self.loss_scale.scale,
-        };
+        let context =
+            Context { host: &self.threads, step: run.step, name: &node.name, loss_scale: run.loss_scale };
         T::eval(op, &context, &inputs, &mut outputs);
         for output in outputs.iter_mut().filter(|output| output.desc.dtype == DType::F16) {
             T::round_to_half(output.real);
@@ -262,17 +276,7 @@ impl<T: Element> Session<T> {
             output.extend_from_slice(self.view(run, *value).real);
         }
         self.outputs = outputs;
-        for copy in 0..self.places[run.index].copies.len() {
-            let (value, list, Span { page, offset, len }) = self.places[run.index].copies[copy];
-            let mut target = std::mem::take(&mut self.list_mut(list)[page]);
-            match self.places[run.index].get(value) {
-                Some(place) if place.memory == Memory::Page(list, page) => {
-                    target.copy_within(place.offset..place.offset + len, offset);
-                }
-                _ => target[offset..offset + len].copy_from_slice(self.view(run, value).real),
-            }
-            self.list_mut(list)[page] = target;
-        }
+        self.copy_to_pages(run);
         if program.micro_batches(run.index) > 1 && !self.accumulate(program, graph, step) {
             return StepReport::default();
         }
@@ -292,11 +296,45 @@ impl<T: Element> Session<T> {
             let skipped = self.settle(program.scales_loss(), report.loss.is_finite(), norm.is_finite());
             (report.halted, report.loss_scale) = (self.halted, self.loss_scale);
             if !skipped {
-                self.update_parameters(program, [norm, scale], step);
+                self.update(program, run, [norm, scale]);
                 self.update_statistics(program, graph);
+                if program.averages() {
+                    self.update_averages(step);
+                }
             }
         }
         report
+    }
+
+    /// The optimizer's passes, and the graphs between them.
+    fn update(&mut self, program: &Program, run: &Run<'_, T>, scales: [T; 2]) {
+        let mut index = program.graphs.len();
+        for stage in &program.stages.stages {
+            match stage {
+                Stage::Pass(pass) => self.update_parameters(program, scales, run.step, *pass),
+                Stage::Graph(graph) => {
+                    let run = Run { index, graph, inputs: &[], ..*run };
+                    self.compute(&run);
+                    self.copy_to_pages(&run);
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    /// Copies what belongs in pages and could not be computed there.
+    fn copy_to_pages(&mut self, run: &Run<'_, T>) {
+        for copy in 0..self.places[run.index].copies.len() {
+            let (value, list, Span { page, offset, len }) = self.places[run.index].copies[copy];
+            let mut target = std::mem::take(&mut self.list_mut(list)[page]);
+            match self.places[run.index].get(value) {
+                Some(place) if place.memory == Memory::Page(list, page) => {
+                    target.copy_within(place.offset..place.offset + len, offset);
+                }
+                _ => target[offset..offset + len].copy_from_slice(self.view(run, value).real),
+            }
+            self.list_mut(list)[page] = target;
+        }
     }
 
     /// Whether the step's update is left out, because the run halts or because f16 overflowed. As
@@ -318,6 +356,8 @@ struct Run<'a, T> {
     graph: &'a Graph,
     inputs: &'a [(&'a str, Data<'a, T>)],
     step: &'a Step,
+    /// The factor on this step's gradients.
+    loss_scale: f32,
 }
 
 /// Memory of the session that a node writes.

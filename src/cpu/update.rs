@@ -6,38 +6,44 @@ use super::{Element, Session};
 use crate::graph::{Clip, Graph, ParameterGroup, Step, UpdatePage};
 use crate::plan::{PageList, Program};
 
+/// Elements of a page that one thread does at a time.
+const BLOCK: usize = 4096;
+
 impl<T: Element> Session<T> {
     /// The norm over all gradients, in blocks of fixed size, so that it does not depend on the number of threads.
     pub(super) fn gradient_norm(&self) -> T {
-        const BLOCK: usize = 4096;
         let pages = self.pages(PageList::Gradients);
         let sums = pages.iter().flat_map(|page| page.par_chunks(BLOCK).map(squares).collect::<Vec<T>>());
         sums.sum::<T>().sqrt()
     }
 
-    pub(super) fn update_parameters(&mut self, program: &Program, [norm, scale]: [T; 2], step: &Step) {
+    pub(super) fn update_parameters(
+        &mut self,
+        program: &Program,
+        [norm, scale]: [T; 2],
+        step: &Step,
+        pass: usize,
+    ) {
         let Some(optimizer) = &program.optimizer else { return };
         let clip_norm = T::of(f64::from(step.clip_norm));
         let clip = clip_norm / (norm + T::of(1e-6));
         let clip = if step.clip_norm.is_finite() && clip < T::one() { clip } else { T::one() };
         let clip = Clip { factor: clip / scale, value: T::of(f64::from(step.clip_value)) };
-        let mut parameters = std::mem::take(self.list_mut(PageList::Parameters));
-        let slots = 0..program.slots().len();
-        let mut slots: Vec<Vec<Vec<T>>> =
-            slots.map(|slot| std::mem::take(self.list_mut(PageList::Slot(slot)))).collect();
-        let gradients = self.pages(PageList::Gradients);
+        let slots = (0..program.slots().len()).map(PageList::Slot);
+        let lists: Vec<PageList> =
+            [PageList::Parameters, PageList::Gradients].into_iter().chain(slots).collect();
+        let mut taken: Vec<Vec<Vec<T>>> =
+            lists.iter().map(|list| std::mem::take(self.list_mut(*list))).collect();
         let tensors = program.pages.parameters.tensors().iter().zip(&optimizer.groups);
-        for ((_, _, span), &group) in tensors {
+        for (((_, _, span), &group), &directed) in tensors.zip(&program.stages.directed) {
             let range = span.offset..span.offset + span.len;
-            let slots = slots.iter_mut().map(|pages| &mut pages[span.page][range.clone()]).collect();
-            let update = |page: UpdatePage<'_, T>| T::update(optimizer.update.as_ref(), page);
-            let pieces = Pieces { gradients: &gradients[span.page][range.clone()], group, clip, step };
-            pieces.for_each(&mut parameters[span.page][range.clone()], slots, &update);
+            let arrays = taken.iter_mut().map(|pages| &mut pages[span.page][range.clone()]).collect();
+            let settings = Settings { group, clip, step, pass, directed };
+            settings.update(arrays, &|page| T::update(optimizer.update.as_ref(), page));
         }
-        for (slot, pages) in slots.into_iter().enumerate() {
-            *self.list_mut(PageList::Slot(slot)) = pages;
+        for (list, pages) in lists.into_iter().zip(taken) {
+            *self.list_mut(list) = pages;
         }
-        *self.list_mut(PageList::Parameters) = parameters;
     }
 
     pub(super) fn update_statistics(&mut self, program: &Program, graph: &Graph) {
@@ -54,6 +60,32 @@ impl<T: Element> Session<T> {
     }
 }
 
+impl<T: Element> Session<T> {
+    /// average = lerp(average, values, share), as torch.lerp does it
+    pub(super) fn update_averages(&mut self, step: &Step) {
+        let share = T::of(f64::from(step.ema_share));
+        let rest = T::one() - share;
+        for (values, averages) in
+            [(PageList::Parameters, PageList::Ema), (PageList::Statistics, PageList::EmaStatistics)]
+        {
+            let mut pages = std::mem::take(self.list_mut(averages));
+            for (page, values) in pages.iter_mut().zip(self.pages(values)) {
+                page.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(page, values)| {
+                    for (average, value) in page.iter_mut().zip(values) {
+                        let change = *value - *average;
+                        *average = if step.ema_share < 0.5 {
+                            *average + share * change
+                        } else {
+                            *value - change * rest
+                        };
+                    }
+                });
+            }
+            *self.list_mut(averages) = pages;
+        }
+    }
+}
+
 /// The sum of squares, in several sums side by side.
 fn squares<T: Element>(values: &[T]) -> T {
     let (blocks, rest) = values.as_chunks::<16>();
@@ -65,33 +97,29 @@ fn squares<T: Element>(values: &[T]) -> T {
     sums.into_iter().sum::<T>() + rest
 }
 
-/// One parameter's update, cut into pieces for the threads.
-struct Pieces<'a, T> {
-    gradients: &'a [T],
+/// What is the same for all of one parameter.
+struct Settings<'a, T> {
     group: ParameterGroup,
     clip: Clip<T>,
     step: &'a Step,
+    pass: usize,
+    directed: bool,
 }
 
-impl<T: Element> Pieces<'_, T> {
-    fn for_each(
-        &self,
-        parameters: &mut [T],
-        slots: Vec<&mut [T]>,
-        update: &(dyn Fn(UpdatePage<'_, T>) + Sync),
-    ) {
+impl<T: Element> Settings<'_, T> {
+    /// Updates a parameter, given with its gradient and state, in pieces for the threads.
+    fn update(&self, arrays: Vec<&mut [T]>, update: &(dyn Fn(UpdatePage<'_, T>) + Sync)) {
         const PIECE: usize = 65_536;
-        if parameters.len() <= PIECE {
-            let Pieces { gradients, group, clip, step } = *self;
-            return update(UpdatePage { parameters, gradients, slots, group, clip, step });
+        let len = arrays.first().map_or(0, |array| array.len());
+        if len <= PIECE {
+            let Settings { group, clip, step, pass, directed } = *self;
+            let mut arrays = arrays.into_iter();
+            let (Some(parameters), Some(gradients)) = (arrays.next(), arrays.next()) else { return };
+            let slots = arrays.collect();
+            return update(UpdatePage { parameters, gradients, slots, group, clip, step, pass, directed });
         }
-        let middle = (parameters.len() / 2).next_multiple_of(64);
-        let (left, right) = parameters.split_at_mut(middle);
-        let (left_slots, right_slots) = slots.into_iter().map(|slot| slot.split_at_mut(middle)).unzip();
-        let (left_gradients, right_gradients) = self.gradients.split_at(middle);
-        rayon::join(
-            || Pieces { gradients: left_gradients, ..*self }.for_each(left, left_slots, update),
-            || Pieces { gradients: right_gradients, ..*self }.for_each(right, right_slots, update),
-        );
+        let middle = (len / 2).next_multiple_of(64);
+        let (left, right) = arrays.into_iter().map(|array| array.split_at_mut(middle)).unzip();
+        rayon::join(|| self.update(left, update), || self.update(right, update));
     }
 }

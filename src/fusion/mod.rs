@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod cross_entropy;
+mod global_avg_pool2d;
 mod gradient_sum;
 mod product;
 mod statistics;
@@ -20,6 +21,7 @@ type Rule = fn(&Graph, usize) -> Option<Replacement>;
 const RULES: &[Rule] = &[
     batch_norm::with_activation_and_residual,
     product::with_activation,
+    global_avg_pool2d::with_flatten,
     statistics::of_convolution,
     statistics::into_batch_norm,
     cross_entropy::with_gradient,

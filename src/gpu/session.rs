@@ -221,6 +221,21 @@ impl Session {
         }
     }
 
+    /// Exchanges two lists of pages that are laid out alike, after all that is queued.
+    pub async fn swap_pages(&mut self, [a, b]: [PageList; 2]) -> Result<()> {
+        for index in 0.. {
+            let buffers = [a, b].map(|list| self.shared.pages.get(&(list, index)));
+            let [Some(a), Some(b)] = buffers else { break };
+            let held = self.gpu.scoped("a page", || self.gpu.buffer("swap", a.size())).await?;
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            for (from, to) in [(a, &held), (b, a), (&held, b)] {
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, a.size());
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        self.gpu.check()
+    }
+
     /// Reads the pages of a list, as they are after all that is queued.
     pub async fn read_pages(&mut self, list: PageList) -> Result<Vec<Vec<f32>>> {
         let mut pages = vec![];

@@ -23,6 +23,8 @@ pub enum Init {
     XavierUniform,
     /// `xavier_normal_`: normal with deviation sqrt(2 / (fan_in + fan_out)).
     XavierNormal,
+    /// `trunc_normal_(std=0.02)`, as ConvNeXt and vision transformers use it: normal, cut off at ±2, which none reaches.
+    TruncNormal,
     /// All elements equal.
     #[serde(skip)]
     Constant(f32),
@@ -44,6 +46,7 @@ impl Init {
             Init::KaimingNormalFanOut => normal(count, (2.0 / fan_out).sqrt(), rng),
             Init::XavierUniform => uniform(count, (6.0 / (fan_in + fan_out)).sqrt(), rng),
             Init::XavierNormal => normal(count, (2.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::TruncNormal => normal(count, 0.02, rng),
             Init::Constant(value) => vec![value; count],
             Init::Uniform(bound) => uniform(count, bound, rng),
         }

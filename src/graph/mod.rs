@@ -30,9 +30,9 @@ pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, S
 pub use eval::{Context, Gemm, Host, PANEL, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;
-pub use rewrite::Replacement;
+pub use rewrite::{Again, Replacement};
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};
-pub use update::{Clip, LossScale, ParameterGroup, Step, Update, UpdatePage};
+pub use update::{Clip, GradientRule, LossScale, Parameter, ParameterGroup, Pass, Step, Update, UpdatePage};
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Layout, Shape};
@@ -119,6 +119,8 @@ pub enum NodeKind {
     Parameter(Init),
     /// A running statistic, kept in pages between runs; starts at the given value.
     Statistic(f32),
+    /// The gradient of the parameter of this name, as it lies in its page when an update begins.
+    Gradient,
     /// An operator applied to the node's inputs.
     Op(Arc<dyn Op>),
 }
@@ -145,6 +147,7 @@ impl Node {
             NodeKind::Resident => format!("{} resident", self.name),
             NodeKind::Parameter(_) => format!("{} parameter", self.name),
             NodeKind::Statistic(_) => format!("{} statistic", self.name),
+            NodeKind::Gradient => format!("{} gradient", self.name),
         }
     }
 }
@@ -171,6 +174,7 @@ pub struct Graph {
     outputs: IndexMap<String, Value>,
     gradients: IndexMap<Value, Value>,
     statistic_updates: Vec<StatisticUpdate>,
+    frozen: HashSet<String>,
     autocast: Option<Autocast>,
 }
 
@@ -186,6 +190,7 @@ impl Graph {
             outputs: IndexMap::new(),
             gradients: IndexMap::new(),
             statistic_updates: Vec::new(),
+            frozen: HashSet::new(),
             autocast: None,
         }
     }
@@ -210,9 +215,13 @@ impl Graph {
         &self.desc(value).shape
     }
 
-    /// Runs `build` with `name` appended to the path that names nodes and parameters.
+    /// Runs `build` with `name` appended to the path that names nodes and parameters; an empty name leaves the path.
     pub fn scope<R>(&mut self, name: impl fmt::Display, build: impl FnOnce(&mut Graph) -> R) -> R {
-        self.scope.push(name.to_string());
+        let name = name.to_string();
+        if name.is_empty() {
+            return build(self);
+        }
+        self.scope.push(name);
         let result = build(self);
         self.scope.pop();
         result
@@ -241,6 +250,24 @@ impl Graph {
     /// Adds a parameter named after the scope: `weight` in scope `3.body.0` is `3.body.0.weight`.
     pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Value> {
         self.stored(name, shape.into(), NodeKind::Parameter(init))
+    }
+
+    /// Adds the gradient of a parameter as it lies in its page, for graphs that [rework](GradientRule) gradients. The shape
+    /// may be another of as many elements: it is seen in the order in which it lies in memory.
+    pub fn gradient_of(&mut self, parameter: Value, shape: impl Into<Shape>) -> Value {
+        let shape = shape.into();
+        debug_assert_eq!(
+            shape.numel(),
+            self.shape(parameter).numel(),
+            "a gradient has its parameter's elements"
+        );
+        let name = self.nodes[parameter.node].name.clone();
+        self.push(Node {
+            name,
+            kind: NodeKind::Gradient,
+            inputs: vec![],
+            outputs: vec![TensorDesc::f32(shape)],
+        })
     }
 
     /// Adds a running statistic named after the scope, with the value that all its elements start from.
@@ -305,6 +332,21 @@ impl Graph {
         let count = outputs.len();
         let node = self.push(Node { name, kind: NodeKind::Op(op), inputs, outputs }).node;
         Ok((0..count).map(|output| Value { node, output }).collect())
+    }
+
+    /// Says which parameters are not trained, before they are added. They get no gradient.
+    pub fn freeze(&mut self, parameters: HashSet<String>) {
+        self.frozen = parameters;
+    }
+
+    /// Whether a parameter, by its whole name, is not trained.
+    pub fn is_frozen(&self, parameter: &str) -> bool {
+        self.frozen.contains(parameter)
+    }
+
+    /// Whether the scope's parameter of this name is not trained.
+    pub fn freezes(&self, name: &str) -> bool {
+        self.is_frozen(&self.path(name))
     }
 
     /// Registers the update of a running statistic after each step.

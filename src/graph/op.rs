@@ -1,5 +1,6 @@
 use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use super::{Backward, Context, Lower, TensorDesc, Value, View, ViewMut};
 use crate::error::Result;
@@ -54,6 +55,13 @@ pub trait Op: Any + Debug + Send + Sync {
     /// [`Op::infer`].
     fn makes_half(&self, _output: usize) -> bool {
         false
+    }
+
+    /// An operator of one output, with its inputs, that makes output 0 again in the same bits and costs little more than to
+    /// read and write memory once: it may then be left out of what is kept for the backward pass. `inputs` and `outputs`
+    /// are the node's.
+    fn again(&self, _inputs: &[Value], _outputs: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        None
     }
 
     /// Floating-point operations (a multiply-add counts two); 0 for what moves memory only.

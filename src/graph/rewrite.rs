@@ -20,33 +20,31 @@ pub struct Replacement {
     pub outputs: Vec<(Value, usize)>,
 }
 
+/// A value that is made again, because what was made first is not kept so long.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The value.
+    pub value: Value,
+    /// The node before which it is made: this and later ones read it then.
+    pub before: usize,
+    /// What makes it, in the same bits.
+    pub op: Arc<dyn Op>,
+    /// From what.
+    pub inputs: Vec<Value>,
+}
+
 impl Graph {
     /// The same graph with some nodes replaced by one. All names, outputs, statistics and gradients stay.
     ///
     /// Nobody else may read a value that goes, unless the replacement has it among its outputs.
     pub fn replaced(&self, replacement: Replacement) -> Result<Graph> {
-        let mut rebuilt = Graph {
-            scope: vec![],
-            nodes: Vec::with_capacity(self.nodes.len()),
-            outputs: Default::default(),
-            gradients: Default::default(),
-            statistic_updates: vec![],
-            mode: self.mode,
-            forward_names: self.forward_names.clone(),
-            stored_names: self.stored_names.clone(),
-            autocast: self.autocast.as_ref().map(Autocast::emptied),
-        };
+        let mut rebuilt = self.emptied();
         let mut new_of: HashMap<Value, Value> = HashMap::new();
         let at = replacement.nodes.last().copied();
-        for (index, node) in self.nodes.iter().enumerate() {
+        for index in 0..self.nodes.len() {
             if !replacement.nodes.contains(&index) {
-                let mut node = node.clone();
-                node.inputs.iter_mut().for_each(|input| *input = new_of[input]);
-                let outputs = node.outputs.len();
-                let new = rebuilt.push(node).node;
-                let values =
-                    (0..outputs).map(|output| (Value { node: index, output }, Value { node: new, output }));
-                new_of.extend(values);
+                let moved = rebuilt.push_moved(self, index, &new_of);
+                new_of.extend(moved);
             } else if at == Some(index) {
                 let inputs: Vec<Value> = replacement.inputs.iter().map(|input| new_of[input]).collect();
                 let name = self.nodes[replacement.named_after].name.clone();
@@ -57,19 +55,80 @@ impl Graph {
                 }
             }
         }
-        rebuilt.autocast = self.autocast.as_ref().map(|autocast| autocast.moved(&new_of));
+        rebuilt.take_over(self, &new_of);
+        Ok(rebuilt)
+    }
+
+    /// The same graph with some values made again: by nodes of the same names, which key random numbers.
+    pub fn with_again(&self, mut again: Vec<Again>) -> Result<Graph> {
+        // What is made from a value that is made again at the same place follows it, as in the graph.
+        again.sort_by_key(|again| (again.before, again.value));
+        let mut again = again.into_iter().peekable();
+        let mut rebuilt = self.emptied();
+        let (mut new_of, mut latest): (HashMap<Value, Value>, HashMap<Value, Value>) = Default::default();
+        for index in 0..self.nodes.len() {
+            while let Some(Again { value, op, inputs, .. }) = again.next_if(|again| again.before == index) {
+                let inputs: Vec<Value> = inputs.iter().map(|input| latest[input]).collect();
+                let made = rebuilt.apply_named(self.nodes[value.node].name.clone(), op, &inputs)?[0];
+                debug_assert_eq!(
+                    self.desc(value),
+                    rebuilt.desc(made),
+                    "what is made again has the same shape"
+                );
+                latest.insert(value, made);
+            }
+            let moved = rebuilt.push_moved(self, index, &latest);
+            new_of.extend(moved.iter().copied());
+            latest.extend(moved);
+        }
+        rebuilt.take_over(self, &new_of);
+        Ok(rebuilt)
+    }
+
+    /// The same graph without nodes and what refers to them.
+    fn emptied(&self) -> Graph {
+        Graph {
+            scope: vec![],
+            nodes: Vec::with_capacity(self.nodes.len()),
+            outputs: Default::default(),
+            gradients: Default::default(),
+            statistic_updates: vec![],
+            mode: self.mode,
+            forward_names: self.forward_names.clone(),
+            stored_names: self.stored_names.clone(),
+            frozen: self.frozen.clone(),
+            autocast: self.autocast.as_ref().map(Autocast::emptied),
+        }
+    }
+
+    /// Adds a node of another graph; gives its outputs there, each with what it is here.
+    fn push_moved(
+        &mut self,
+        from: &Graph,
+        index: usize,
+        new_of: &HashMap<Value, Value>,
+    ) -> Vec<(Value, Value)> {
+        let mut node = from.nodes[index].clone();
+        node.inputs.iter_mut().for_each(|input| *input = new_of[input]);
+        let outputs = node.outputs.len();
+        let new = self.push(node).node;
+        (0..outputs).map(|output| (Value { node: index, output }, Value { node: new, output })).collect()
+    }
+
+    /// Takes over the outputs, gradients, statistics and casts of a graph whose nodes have been moved here.
+    fn take_over(&mut self, from: &Graph, new_of: &HashMap<Value, Value>) {
+        self.autocast = from.autocast.as_ref().map(|autocast| autocast.moved(new_of));
         let moved = |value: &Value| new_of[value];
-        rebuilt.outputs = self.outputs.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
-        rebuilt.gradients = self.gradients.iter().map(|(p, g)| (moved(p), moved(g))).collect();
-        let updates = self.statistic_updates.iter();
-        rebuilt.statistic_updates = updates
+        self.outputs = from.outputs.iter().map(|(name, value)| (name.clone(), moved(value))).collect();
+        self.gradients = from.gradients.iter().map(|(p, g)| (moved(p), moved(g))).collect();
+        let updates = from.statistic_updates.iter();
+        self.statistic_updates = updates
             .map(|update| StatisticUpdate {
                 running: moved(&update.running),
                 batch: moved(&update.batch),
                 ..*update
             })
             .collect();
-        Ok(rebuilt)
     }
 
     /// The operator of a node, if it is one of this type.
@@ -100,7 +159,8 @@ impl Graph {
         })
     }
 
-    fn is_kept(&self, value: Value) -> bool {
+    /// Whether a value is read after a run: as an output, a gradient or a statistic.
+    pub fn is_kept(&self, value: Value) -> bool {
         let mut kept = self.outputs.values().chain(self.gradients.values());
         kept.any(|other| *other == value) || self.statistic_updates.iter().any(|update| update.batch == value)
     }

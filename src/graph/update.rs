@@ -1,6 +1,8 @@
 use std::fmt::Debug;
 
-use super::Real;
+use super::{Graph, Real, Value};
+use crate::error::Result;
+use crate::tensor::Shape;
 
 /// What changes from step to step without changing the plan: the shaders' uniform block `step`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,8 +123,8 @@ pub struct ParameterGroup {
 pub struct UpdatePage<'a, T> {
     /// Parameters.
     pub parameters: &'a mut [T],
-    /// Their gradients.
-    pub gradients: &'a [T],
+    /// Their gradients, or what an earlier pass and the optimizer's graph have left in their place.
+    pub gradients: &'a mut [T],
     /// The optimizer's state, one array per slot.
     pub slots: Vec<&'a mut [T]>,
     /// Settings of these parameters.
@@ -131,6 +133,10 @@ pub struct UpdatePage<'a, T> {
     pub clip: Clip<T>,
     /// The step's numbers.
     pub step: &'a Step,
+    /// Which of the optimizer's passes this is.
+    pub pass: usize,
+    /// Whether the optimizer's graph makes the direction of these parameters.
+    pub directed: bool,
 }
 
 /// What clipping and the loss scale do to gradients.
@@ -174,11 +180,43 @@ impl<T: Real> UpdatePage<'_, T> {
     }
 }
 
-/// An optimizer: one elementwise pass over pages of parameters, gradients and state.
+/// An elementwise pass of an optimizer: an entry point of its shader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The entry point.
+    pub entry: &'static str,
+    /// The storage buffers that it uses.
+    pub binds: &'static [&'static str],
+}
+
+/// What a [`GradientRule`] may go by, besides the values.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter<'a> {
+    /// The parameter's shape.
+    pub shape: &'a Shape,
+    /// Its settings.
+    pub group: ParameterGroup,
+    /// Whether it is the network's first tensor of two dimensions or more.
+    pub first_matrix: bool,
+    /// Whether it is the last of these.
+    pub last_matrix: bool,
+    /// Whether it belongs to the network's last layer that has parameters.
+    pub in_head: bool,
+}
+
+/// What makes another gradient of a parameter's gradient where that is not elementwise: norms, products of matrices. The
+/// nodes are ordinary operators, run by both executors between the elementwise passes of an update.
+pub trait GradientRule: Debug + Send + Sync {
+    /// Adds what takes the gradient's place, computed from [`Graph::gradient_of`] and the parameter; nothing where it
+    /// stays.
+    fn apply(&self, graph: &mut Graph, parameter: Value, about: &Parameter<'_>) -> Result<Option<Value>>;
+}
+
+/// An optimizer: elementwise passes over pages of parameters, gradients and state; one, or two around a graph.
 ///
-/// The shader of the same name has the entry point `update` and binds `parameters`, `gradients`, the slots, `groups`
-/// (learning-rate factor and weight decay for each block of 64 elements), `partials` of the gradients' norm, `control`
-/// and `step`; all but the slots are in `shaders/shared/update.wgsl`.
+/// The shader of the same name has an entry point for each pass and binds `parameters`, `gradients`, the slots, `groups`
+/// (learning-rate factor, weight decay and whether the graph makes the direction, for each block of 64 elements),
+/// `partials` of the gradients' norm, `control` and `step`; all but the slots are in `shaders/shared/update.wgsl`.
 pub trait Update: Debug + Send + Sync {
     /// Stem of the shader and of the Rust file.
     fn name(&self) -> &'static str;
@@ -188,6 +226,17 @@ pub trait Update: Debug + Send + Sync {
 
     /// Fixed numbers in the shader's `params` block.
     fn uniforms(&self) -> Vec<(&'static str, super::Scalar)>;
+
+    /// The passes, if there are several; else there is one, `update`, which uses all buffers. All but the last call `judge`
+    /// of `shaders/shared/update.wgsl`, the last one `settle`.
+    fn passes(&self) -> &'static [Pass] {
+        &[]
+    }
+
+    /// What makes the directions of some parameters of what the first pass left in their gradients' place.
+    fn direction(&self) -> Option<&dyn GradientRule> {
+        None
+    }
 
     /// Numbers that depend on the step, from 1.
     fn step_numbers(&self, _step: u32) -> [f32; 4] {

@@ -1,30 +1,50 @@
 use toml::{Table, Value};
 
-use super::{Concat, Residual, Sequential};
+use super::blocks::Blocks;
+use super::entry::{Entry, describe, scope};
+use super::factors::FACTORS;
+use super::{Concat, Residual, Scale, Sequential};
 use crate::error::nearest;
-use crate::ops::{self, Layer, unknown_argument};
+use crate::ops::{self, Layer, LayerParser, unknown_argument};
 
-/// How deep containers may nest; the TOML parser itself ends at 26.
+/// How deep containers and blocks may nest; the TOML parser itself ends at 26.
 const MAX_DEPTH: usize = 16;
 
-/// Layers that hold others; all others are operators of the registry.
-const CONTAINERS: [&str; 3] = ["concat", "residual", "sequential"];
+/// How many layers a file may make, and how many values its blocks.
+const MAX_LAYERS: usize = 10_000;
+const MAX_VALUES: usize = 1_000_000;
+
+/// Layers that hold others; all others are operators of the registry or made of some.
+const CONTAINERS: [&str; 4] = ["concat", "residual", "scale", "sequential"];
 
 /// Arguments that may be `"classes"`.
 const COUNTS: [&str; 2] = ["out_features", "out_channels"];
 
+/// Layers that hold no others, with their parsers.
+fn plain_layers() -> impl Iterator<Item = (&'static str, LayerParser)> {
+    ops::registry().iter().filter_map(|op| Some((op.name, op.layer?))).chain(FACTORS)
+}
+
+/// The names of all layers.
+pub(super) fn layer_names() -> Vec<&'static str> {
+    CONTAINERS.into_iter().chain(plain_layers().map(|(name, _)| name)).collect()
+}
+
 /// Makes layers from the entries of a model file; errors begin with the entry's position.
-pub(super) struct Parser {
+pub(super) struct Parser<'a> {
+    blocks: &'a Blocks,
     classes: Option<usize>,
     /// Whether an argument was `"classes"`.
     pub(super) asked_for_classes: bool,
     depth: usize,
+    layers: usize,
+    budget: usize,
 }
 
-impl Parser {
+impl<'a> Parser<'a> {
     /// A parser that reads `"classes"` as this number.
-    pub(super) fn new(classes: Option<usize>) -> Parser {
-        Parser { classes, asked_for_classes: false, depth: 0 }
+    pub(super) fn new(blocks: &'a Blocks, classes: Option<usize>) -> Parser<'a> {
+        Parser { blocks, classes, asked_for_classes: false, depth: 0, layers: 0, budget: MAX_VALUES }
     }
 
     /// The layers of a list, whose position is `at`.
@@ -34,30 +54,50 @@ impl Parser {
         };
         let mut layers = Sequential::new();
         for (index, entry) in entries.iter().enumerate() {
-            layers = layers.push_boxed(self.layer(entry, &format!("{at}[{index}]"))?);
+            let at = format!("{at}[{index}]");
+            let entry = Entry::of(entry).map_err(|message| format!("{at}: {message}"))?;
+            for count in 1..=entry.repeat {
+                let layer = self.layer(&entry, &at)?;
+                layers = match entry.name(count) {
+                    Some(name) => layers.push_named(name, layer),
+                    None => layers.push_boxed(layer),
+                };
+            }
         }
         Ok(layers)
     }
 
-    fn layer(&mut self, entry: &Value, at: &str) -> Result<Box<dyn Layer>, String> {
-        let (name, arguments) = name_and_arguments(entry).map_err(|message| format!("{at}: {message}"))?;
-        if CONTAINERS.contains(&name) {
-            self.depth += 1;
-            if self.depth > MAX_DEPTH {
-                return Err(format!("{at}: containers nest deeper than {MAX_DEPTH}"));
-            }
-            let layer = self.container(name, &arguments, at)?;
-            self.depth -= 1;
-            return Ok(layer);
+    fn layer(&mut self, entry: &Entry<'_>, at: &str) -> Result<Box<dyn Layer>, String> {
+        self.layers += 1;
+        if self.layers > MAX_LAYERS {
+            return Err(format!("{at}: the file makes more than {MAX_LAYERS} layers"));
         }
-        self.operator(name, arguments, at)
+        let Entry { layer: name, arguments, .. } = entry;
+        let block = self.blocks.expand(name, arguments, &mut self.budget);
+        if block.is_none() && !CONTAINERS.contains(name) {
+            return self.plain(name, arguments.clone(), at);
+        }
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(format!("{at}: containers nest deeper than {MAX_DEPTH}"));
+        }
+        let at = format!("{at}.{name}");
+        let layer = match block {
+            Some(layers) => {
+                let layers = layers.map_err(|message| format!("{at}: {message}"))?;
+                Box::new(self.layers(&layers, &format!("{at}.layers"))?)
+            }
+            None => self.container(name, arguments, &at)?,
+        };
+        self.depth -= 1;
+        Ok(layer)
     }
 
     fn container(&mut self, name: &str, arguments: &Table, at: &str) -> Result<Box<dyn Layer>, String> {
-        let at = format!("{at}.{name}");
         let known: &[&str] = match name {
-            "concat" => &["branches"],
-            "residual" => &["body", "shortcut"],
+            "concat" => &["branches", "names"],
+            "residual" => &["body", "shortcut", "names"],
+            "scale" => &["by"],
             _ => &["layers"],
         };
         if let Some(unknown) = arguments.keys().find(|key| !known.contains(&key.as_str())) {
@@ -68,31 +108,51 @@ impl Parser {
         if layers.as_array().is_some_and(Vec::is_empty) {
             return Err(format!("{at_first} is empty"));
         }
+        let names =
+            arguments.get("names").map(|names| scopes(names).map_err(|error| format!("{at}.names {error}")));
+        let names = names.transpose()?;
         Ok(match name {
-            "concat" => Box::new(self.concat(layers, &at_first)?),
+            "concat" => Box::new(self.concat(layers, names, &at_first)?),
             "residual" => {
                 let body = self.layers(layers, &at_first)?;
                 let shortcut = arguments.get("shortcut");
                 let shortcut = shortcut.map(|layers| self.layers(layers, &format!("{at}.shortcut")));
-                Box::new(Residual::new(body).shortcut(shortcut.transpose()?.unwrap_or_default()))
+                let residual = Residual::new(body).shortcut(shortcut.transpose()?.unwrap_or_default());
+                Box::new(match names.map(<[String; 2]>::try_from) {
+                    None => residual,
+                    Some(Ok(names)) => residual.names(names),
+                    Some(Err(names)) => {
+                        return Err(format!(
+                            "{at}.names: body and shortcut have two names, not {}",
+                            names.len()
+                        ));
+                    }
+                })
             }
+            "scale" => Box::new(Scale::new(self.layers(layers, &at_first)?)),
             _ => Box::new(self.layers(layers, &at_first)?),
         })
     }
 
-    fn concat(&mut self, value: &Value, at: &str) -> Result<Concat, String> {
+    fn concat(&mut self, value: &Value, names: Option<Vec<String>>, at: &str) -> Result<Concat, String> {
         let Value::Array(branches) = value else {
             return Err(format!("{at} is a list of lists of layers, not {}", describe(value)));
         };
+        if let Some(names) = names.as_ref().filter(|names| names.len() != branches.len()) {
+            return Err(format!("{at} are {}, names are {}", branches.len(), names.len()));
+        }
         branches.iter().enumerate().try_fold(Concat::new(), |concat, (index, layers)| {
-            Ok(concat.branch(self.layers(layers, &format!("{at}[{index}]"))?))
+            let branch = self.layers(layers, &format!("{at}[{index}]"))?;
+            Ok(match &names {
+                Some(names) => concat.branch_named(&names[index], branch),
+                None => concat.branch(branch),
+            })
         })
     }
 
-    fn operator(&mut self, name: &str, mut arguments: Table, at: &str) -> Result<Box<dyn Layer>, String> {
-        let layers = || ops::registry().iter().filter_map(|op| Some((op.name, op.layer?)));
-        let Some((_, parse)) = layers().find(|(known, _)| *known == name) else {
-            let names: Vec<&str> = CONTAINERS.into_iter().chain(layers().map(|(known, _)| known)).collect();
+    fn plain(&mut self, name: &str, mut arguments: Table, at: &str) -> Result<Box<dyn Layer>, String> {
+        let Some((_, parse)) = plain_layers().find(|(known, _)| *known == name) else {
+            let names: Vec<&str> = layer_names().into_iter().chain(self.blocks.names()).collect();
             return Err(match nearest(&name.to_lowercase(), names.iter().copied()) {
                 Some(near) => format!("{at}: there is no layer \"{name}\"; did you mean \"{near}\"?"),
                 None => format!("{at}: there is no layer \"{name}\"; there are {}", names.join(", ")),
@@ -130,37 +190,10 @@ fn check_number(value: &Value) -> Result<(), &'static str> {
     }
 }
 
-fn name_and_arguments(entry: &Value) -> Result<(&str, Table), String> {
-    const FORM: &str =
-        "a layer is a name or a table with one key, such as { linear = { out_features = 10 } }";
-    match entry {
-        Value::String(name) => Ok((name, Table::new())),
-        Value::Table(table) => {
-            let mut keys = table.iter();
-            match (keys.next(), keys.next()) {
-                (Some((name, Value::Table(arguments))), None) => Ok((name, arguments.clone())),
-                (Some((name, other)), None) => {
-                    Err(format!("the arguments of {name} are a table, not {}", describe(other)))
-                }
-                (Some((first, _)), Some((second, _))) => {
-                    Err(format!("{FORM}; this one has \"{first}\" and \"{second}\""))
-                }
-                (None, _) => Err(format!("{FORM}; this one is empty")),
-            }
-        }
-        other => Err(format!("{FORM}, not {}", describe(other))),
-    }
-}
-
-/// The type of a TOML value, in words.
-pub(super) fn describe(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => "a string",
-        Value::Integer(_) => "an integer",
-        Value::Float(_) => "a float",
-        Value::Boolean(_) => "a boolean",
-        Value::Datetime(_) => "a date",
-        Value::Array(_) => "a list",
-        Value::Table(_) => "a table",
-    }
+/// Names of branches, in a list.
+fn scopes(value: &Value) -> Result<Vec<String>, String> {
+    let Value::Array(names) = value else {
+        return Err(format!("is a list of names, not {}", describe(value)));
+    };
+    names.iter().map(|name| scope(name).map(str::to_string)).collect()
 }

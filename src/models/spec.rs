@@ -5,9 +5,13 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::parse::{Parser, describe};
+use super::blocks::Blocks;
+use super::entry::describe;
+use super::parse::{Parser, layer_names};
 use super::{Model, zoo};
 use crate::error::{Error, Result, nearest};
+use crate::graph::{self, Mode};
+use crate::tensor::Shape;
 
 /// Longest model file that is read: a foreign file named by mistake is not.
 const MAX_BYTES: u64 = 1 << 20;
@@ -18,6 +22,7 @@ pub struct ModelSpec {
     name: String,
     text: String,
     layers: Value,
+    blocks: Blocks,
     own: Sizes,
     example: Sizes,
 }
@@ -49,7 +54,7 @@ impl ModelSpec {
 
     /// Reads the text of a model file; `name` is for messages.
     pub fn parse(name: &str, text: &str) -> Result<ModelSpec> {
-        parse(name, text).map_err(|message| Error::Model(format!("\"{name}\": {message}")))
+        parse(name, text).map_err(|message| wrong(name, &message))
     }
 
     /// The built-in's name or the file's path.
@@ -88,9 +93,24 @@ impl ModelSpec {
         }
     }
 
+    /// The names of the tensors whose shape depends on the number of classes, for images of channels, height and width
+    /// `input`: the head, which differs from data set to data set.
+    pub fn head(&self, input: [usize; 3]) -> Result<Vec<String>> {
+        let shapes = |classes| -> Result<Vec<(String, Shape)>> {
+            let (graph, _) = self.build(input, Some(classes))?.graph(Mode::Eval, 1)?;
+            let stored = graph.parameters().into_iter().chain(graph.statistics());
+            let named =
+                |value: graph::Value| (graph.nodes()[value.node].name.clone(), graph.shape(value).clone());
+            Ok(stored.map(named).collect())
+        };
+        // Two numbers that no group of channels is likely to mind.
+        let pairs = shapes(64)?.into_iter().zip(shapes(128)?);
+        Ok(pairs.filter(|(one, other)| one.1 != other.1).map(|((name, _), _)| name).collect())
+    }
+
     fn build(&self, input: [usize; 3], classes: Option<usize>) -> Result<Model> {
-        let fail = |message| Error::Model(format!("\"{}\": {message}", self.name));
-        let mut parser = Parser::new(classes);
+        let fail = |message: String| wrong(&self.name, &message);
+        let mut parser = Parser::new(&self.blocks, classes);
         let layers = parser.layers(&self.layers, "layers").map_err(fail)?;
         let mut source = String::new();
         if self.own.input.is_none() {
@@ -112,6 +132,11 @@ impl FromStr for ModelSpec {
     }
 }
 
+/// What is wrong with a file, in one line: names and values in it may have several.
+fn wrong(name: &str, message: &str) -> Error {
+    Error::Model(format!("\"{name}\": {}", message.replace(['\n', '\r'], " ")))
+}
+
 fn read(path: &Path) -> Result<String> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut bytes = vec![];
@@ -124,7 +149,7 @@ fn read(path: &Path) -> Result<String> {
 
 fn parse(name: &str, text: &str) -> Result<ModelSpec, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| syntax_error(text, &error))?;
-    check_keys(&table, &["input", "classes", "example", "layers"], "a model file")?;
+    check_keys(&table, &["input", "classes", "example", "layers", "blocks"], "a model file")?;
     let own = sizes(&table, "")?;
     let example = match table.get("example") {
         None => Sizes::default(),
@@ -137,12 +162,14 @@ fn parse(name: &str, text: &str) -> Result<ModelSpec, String> {
         }
     };
     let layers = table.get("layers").ok_or("layers = [...] is missing")?.clone();
+    let blocks = table.get("blocks").map(|blocks| Blocks::parse(blocks, &layer_names()));
+    let blocks = blocks.transpose()?.unwrap_or_default();
     // How many classes there are matters only to `bind`.
-    let parsed = Parser::new(Some(1)).layers(&layers, "layers")?;
+    let parsed = Parser::new(&blocks, Some(1)).layers(&layers, "layers")?;
     if parsed.is_empty() {
         return Err("layers is empty".to_string());
     }
-    Ok(ModelSpec { name: name.to_string(), text: text.to_string(), layers, own, example })
+    Ok(ModelSpec { name: name.to_string(), text: text.to_string(), layers, blocks, own, example })
 }
 
 fn check_keys(table: &Table, known: &[&str], whose: &str) -> Result<(), String> {

@@ -4,7 +4,29 @@ macro_rules! zoo {
     };
 }
 
-zoo!["seed-cnn", "digits-cnn", "lenet5", "small-cnn", "mobilenet_v2-cifar", "resnet18-cifar", "resnet50"];
+zoo![
+    "seed-cnn",
+    "digits-cnn",
+    "lenet5",
+    "small-cnn",
+    "squeezenet1_1",
+    "mobilenet_v2-cifar",
+    "mobilenet_v3_small",
+    "wide_resnet16_4-cifar",
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "densenet121",
+    "resnet18-cifar",
+    "resnet18",
+    "resnet34-cifar",
+    "resnet34",
+    "resnet50-cifar",
+    "resnet50",
+    "convnext_tiny",
+    "wide_resnet50_2",
+    "vgg11_bn",
+    "vgg16_bn",
+];
 
 /// The names of the built-in models, from small to large.
 pub fn built_in() -> impl Iterator<Item = &'static str> {

@@ -2,6 +2,8 @@
 //!
 //! In memory the input is a matrix: rows N H W, columns C. See `shaders/batch_norm.wgsl` for the passes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::cast::Cast;
@@ -55,9 +57,11 @@ impl Layer for BatchNorm {
         }
         let running_mean = graph.statistic("running_mean", [channels], 0.0)?;
         let running_var = graph.statistic("running_var", [channels], 1.0)?;
-        let op = Normalization::new(self.eps, graph.mode());
+        // As torchvision's and timm's FrozenBatchNorm2d: what is frozen keeps its statistics, and is normalised by them.
+        let frozen = self.affine && graph.freezes("weight") && graph.freezes("bias");
+        let op = Normalization::new(self.eps, if frozen { Mode::Eval } else { graph.mode() });
         let running = [running_mean, running_var];
-        let statistics: &[Value] = if op.mode == Mode::Eval { &running } else { &[] };
+        let statistics: &[Value] = if op.statistics == Statistics::Running { &running } else { &[] };
         let outputs = graph.apply(op, &[&[input], statistics, &affine].concat())?;
         if let [_, mean, _, var_unbiased] = outputs[..] {
             graph.update_statistic(running_mean, mean, self.momentum);
@@ -67,16 +71,27 @@ impl Layer for BatchNorm {
     }
 }
 
+/// Whose mean and variance the elements of a channel are shifted and scaled by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Those of the batch, which are outputs too.
+    Batch,
+    /// Those that have been found for this batch before.
+    Found,
+    /// Running ones.
+    Running,
+}
+
 /// The operator. In training `(input[, partials][, weight, bias][, residual]) -> output, mean, invstd, var_unbiased`, by
-/// the batch's statistics; in evaluation `(input, running_mean, running_var[, weight, bias][, residual]) -> output`. All
-/// but input, partials, residual and output are `[C]`. With a residual and an epilogue it is
-/// `epilogue(batch_norm(input) + residual)`.
+/// the batch's statistics; to make that output again `(input, mean, invstd[, weight, bias][, residual]) -> output`; in
+/// evaluation `(input, running_mean, running_var[, weight, bias][, residual]) -> output`. All but input, partials, residual
+/// and output are `[C]`. With a residual and an epilogue it is `epilogue(batch_norm(input) + residual)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Added to the variance.
     pub eps: f32,
     /// Whose statistics.
-    pub mode: Mode,
+    pub statistics: Statistics,
     /// What is applied to the result.
     pub epilogue: Option<Epilogue>,
     /// Whether the last input is added before the epilogue.
@@ -88,16 +103,25 @@ pub struct Normalization {
 impl Normalization {
     /// Without residual and epilogue, and with statistics of its own.
     pub const fn new(eps: f32, mode: Mode) -> Normalization {
-        Normalization { eps, mode, epilogue: None, residual: false, partials: false }
+        let statistics = match mode {
+            Mode::Train => Statistics::Batch,
+            Mode::Eval => Statistics::Running,
+        };
+        Normalization { eps, statistics, epilogue: None, residual: false, partials: false }
     }
 
+    /// Whether the batch is normalised by its own statistics.
     pub(crate) fn training(&self) -> bool {
-        self.mode == Mode::Train
+        self.statistics != Statistics::Running
+    }
+
+    fn finds_statistics(&self) -> bool {
+        self.statistics == Statistics::Batch
     }
 
     /// Number of the first input after the input and its statistics: the weight, if there is one.
     fn weight(&self) -> usize {
-        if self.training() { 1 + usize::from(self.partials) } else { 3 }
+        if self.finds_statistics() { 1 + usize::from(self.partials) } else { 3 }
     }
 
     /// How many of `inputs` come before the residual.
@@ -109,6 +133,10 @@ impl Normalization {
 impl Op for Normalization {
     fn name(&self) -> &'static str {
         "batch_norm"
+    }
+
+    fn pass(&self) -> &'static str {
+        if self.statistics == Statistics::Found { "again" } else { "forward" }
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
@@ -140,10 +168,10 @@ impl Op for Normalization {
                 inputs[0].dtype, other.shape, other.dtype
             ));
         }
-        if self.training() && input.numel() <= channels {
+        if self.finds_statistics() && input.numel() <= channels {
             return Err(format!("expects more than 1 value per channel when training, the input is {input}"));
         }
-        let statistics = if self.training() { 3 } else { 0 };
+        let statistics = if self.finds_statistics() { 3 } else { 0 };
         Ok([vec![inputs[0].clone()], vec![TensorDesc::f32([channels]); statistics]].concat())
     }
 
@@ -151,6 +179,9 @@ impl Op for Normalization {
     /// dw = sum dz xhat, db = sum dz, and dx = w invstd (dz - db/n - xhat dw/n) over the n elements of a channel; with
     /// constant statistics dx = w invstd dz
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
+        if self.statistics == Statistics::Found {
+            return Ok(vec![]);
+        }
         let (inputs, weight) = (b.inputs(), self.weight());
         let mut grad = b.grad_output();
         let mut epilogue = self.epilogue;
@@ -172,13 +203,12 @@ impl Op for Normalization {
 
     fn lower(&self, lower: &mut Lower<'_>) {
         let (matrix, dtype) = (matrix(&lower.inputs[0].shape), lower.inputs[0].dtype);
-        let [mean, spread] = match self.mode {
-            Mode::Train => [Slot::Output(1), Slot::Output(2)],
-            Mode::Eval => [Slot::Input(1), Slot::Input(2)],
-        };
-        if self.training() {
+        let mut statistics = [Slot::Input(1), Slot::Input(2)];
+        if self.finds_statistics() {
             self.lower_statistics(lower, &matrix);
+            statistics = [Slot::Output(1), Slot::Output(2)];
         }
+        let [mean, spread] = statistics;
         let last = lower.inputs.len() - 1;
         let affine = self.vectors(lower.inputs.len()) > self.weight();
         let vector = |input| if affine { Slot::Input(input) } else { mean };
@@ -201,7 +231,15 @@ impl Op for Normalization {
     }
 
     fn flops(&self, inputs: &[TensorDesc], _: &[TensorDesc]) -> u64 {
-        inputs[0].numel() as u64 * if self.training() { 8 } else { 4 }
+        inputs[0].numel() as u64 * if self.finds_statistics() { 8 } else { 4 }
+    }
+
+    fn again(&self, inputs: &[Value], outputs: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        let Some(found) = outputs.get(1..3).filter(|_| self.finds_statistics()) else {
+            return Some((Arc::new(*self), inputs.to_vec()));
+        };
+        let op = Normalization { statistics: Statistics::Found, partials: false, ..*self };
+        Some((Arc::new(op), [&inputs[..1], found, &inputs[self.weight()..]].concat()))
     }
 
     cpu_kernel!(eval);
@@ -259,6 +297,7 @@ impl Normalization {
                 }
                 Channels::new(mean.real, invstd.real, &vectors[self.weight()..])
             }
+            _ if self.training() => Channels::new(inputs[1].real, inputs[2].real, &vectors[self.weight()..]),
             _ => Channels::new(inputs[1].real, &inverted(inputs[2].real, eps), &vectors[self.weight()..]),
         };
         let residual = residual.first().map(|residual| residual.real);
@@ -293,7 +332,7 @@ pub(crate) fn partial_statistics(
 fn samples() -> Vec<Sample> {
     let case = |id: &str, input: &[usize], affine: bool, op: Normalization| {
         let mut inputs = vec![(input.to_vec(), Draw::Normal)];
-        if op.mode == Mode::Eval {
+        if !op.finds_statistics() {
             inputs.extend([(vec![input[1]], Draw::Constant), (vec![input[1]], Draw::ConstantPositive)]);
         }
         if affine {
@@ -324,6 +363,7 @@ fn samples() -> Vec<Sample> {
         })
     };
     let (train, eval) = (Normalization::new(1e-3, Mode::Train), Normalization::new(1e-3, Mode::Eval));
+    let found = Normalization { statistics: Statistics::Found, ..train };
     let with = |op: Normalization, epilogue| Normalization { epilogue: Some(epilogue), ..op };
     let add = |op: Normalization| Normalization { residual: true, ..op };
     let leaky = Epilogue::LeakyRelu { negative_slope: 0.3 };
@@ -347,6 +387,8 @@ fn samples() -> Vec<Sample> {
         case("train-residual", &[2, 3, 3, 5], true, add(train)),
         case("train-residual-relu", &[2, 5, 3, 3], true, add(with(train, Epilogue::Relu))),
         case("train-residual-relu-fours", &[2, 4, 3, 3], false, add(with(train, Epilogue::Relu))),
+        case("again", &[2, 5, 3, 2], true, found).without_gradient(),
+        case("again-residual-relu", &[2, 8, 3, 2], false, add(with(found, Epilogue::Relu))).without_gradient(),
         half("relu", &[2, 8, 3, 3], with(train, Epilogue::Relu)),
         half("odd-residual-relu", &[2, 3, 3, 5], add(with(train, Epilogue::Relu))),
         half("odd-silu", &[2, 5, 3, 3], with(train, Epilogue::Silu)),

@@ -46,6 +46,10 @@ impl Op for Cast {
         Ok(vec![b.when_needed(0, Cast { dtype }, &[grad])?])
     }
 
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(*self), inputs.to_vec()))
+    }
+
     fn lower(&self, lower: &mut Lower<'_>) {
         let (count, from) = (lower.outputs[0].numel(), lower.inputs[0].dtype);
         lower

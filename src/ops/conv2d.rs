@@ -210,10 +210,9 @@ impl Op for Convolution {
         let grad_output = Epilogue::undone(self.epilogue, b)?;
         let grad = cast(b, grad_output, input_desc.dtype)?;
         let pass = |pass, shape| ConvolutionGrad { forward: *self, pass, shape };
-        let mut grads = vec![
-            b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
-            b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?,
-        ];
+        // The weight's comes first: after it nobody needs the input.
+        let grad_weight = b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?;
+        let mut grads = vec![b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?, grad_weight];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
             grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad_output])?);

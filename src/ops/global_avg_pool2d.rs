@@ -26,7 +26,11 @@ const COLUMNS: usize = 8;
 /// The layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GlobalAvgPool2d {}
+pub struct GlobalAvgPool2d {
+    /// Whether the operator's output is `N C`.
+    #[serde(skip)]
+    pub flat: bool,
+}
 
 impl Layer for GlobalAvgPool2d {
     fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
@@ -39,6 +43,7 @@ impl Average for GlobalAvgPool2d {
 
     fn output(&self, input: &Shape) -> Result<Shape, String> {
         match input.as_4d() {
+            Some([n, c, _, _]) if self.flat => Ok([n, c].into()),
             Some([n, c, _, _]) => Ok([n, c, 1, 1].into()),
             None => Err(format!("input must be [N, C, H, W], it is {input}")),
         }
@@ -79,12 +84,15 @@ impl Average for GlobalAvgPool2d {
 fn samples() -> Vec<Sample> {
     let case = |id: &str, input: [usize; 4]| {
         let id = format!("global_avg_pool2d/{id}");
-        Sample::new(id, vec![(input.to_vec(), Draw::Normal)], |graph, values| {
-            graph.apply(AveragePool(GlobalAvgPool2d {}), values)
+        let flat = id.ends_with("flat");
+        Sample::new(id, vec![(input.to_vec(), Draw::Normal)], move |graph, values| {
+            graph.apply(AveragePool(GlobalAvgPool2d { flat }), values)
         })
     };
     vec![
         case("basic", [2, 3, 5, 7]),
+        case("flat", [3, 5, 2, 3]),
+        case("fours-flat", [2, 8, 3, 3]),
         case("pixel-1", [1, 1, 1, 1]),
         case("pixel-1-batch", [3, 11, 1, 1]),
         case("channels-of-four", [2, 12, 5, 7]),

@@ -1,4 +1,5 @@
-//! `torch.nn.Linear`: y = x W^T + b over the last dimension.
+//! `torch.nn.Linear`: y = x W^T + b over the last dimension, or over the channels of images, which are innermost in
+//! memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,9 @@ use super::shared::product::{Product, half_when_by_four, same_floats};
 use super::cast::cast;
 use super::{Draw, Epilogue, Layer, Operator, Sample, parse_layer};
 use crate::cpu_kernel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Backward, Context, Graph, Init, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
-use crate::tensor::{DType, Shape};
+use crate::tensor::{DType, Layout, Shape};
 
 /// The registry's line.
 pub const OPERATOR: Operator = Operator {
@@ -33,6 +34,21 @@ pub struct Linear {
     /// How the weight starts.
     #[serde(default = "default_init")]
     pub init: Init,
+    /// The dimension of the features: `last` as in PyTorch, or `channels` of `[N, C, H, W]`, which is what `Permute`,
+    /// `Linear`, `Permute` give.
+    #[serde(default)]
+    pub dim: Dim,
+}
+
+/// Over which dimension [`Linear`] goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dim {
+    /// The last.
+    #[default]
+    Last,
+    /// The second of four.
+    Channels,
 }
 
 fn yes() -> bool {
@@ -46,18 +62,34 @@ fn default_init() -> Init {
 impl Linear {
     /// With bias and PyTorch's initialisation.
     pub fn new(out_features: usize) -> Linear {
-        Linear { out_features, bias: true, init: Init::Default }
+        Linear { out_features, bias: true, init: Init::Default, dim: Dim::Last }
     }
 
     /// The same with or without bias.
     pub fn bias(self, bias: bool) -> Linear {
         Linear { bias, ..self }
     }
+
+    /// The same over another dimension.
+    pub fn dim(self, dim: Dim) -> Linear {
+        Linear { dim, ..self }
+    }
 }
 
 impl Layer for Linear {
     fn build(&self, graph: &mut Graph, input: Value) -> Result<Value> {
-        let in_features = graph.shape(input).last().copied().unwrap_or(1);
+        let shape = graph.shape(input);
+        if (self.dim == Dim::Channels) != (shape.len() == 4) {
+            let message = match self.dim {
+                Dim::Last => format!(
+                    "input must be [N, in] or [N, T, in], it is {shape}; put a flatten layer before it, or say \
+                     dim = \"channels\""
+                ),
+                Dim::Channels => format!("over the channels, input must be [N, C, H, W], it is {shape}"),
+            };
+            return Err(Error::Shape { op: "linear", node: graph.scope_name(), message });
+        }
+        let in_features = Layout::innermost(shape);
         let weight = graph.parameter("weight", [self.out_features, in_features], self.init)?;
         if !self.bias {
             return graph.apply1(Affine::default(), &[input, weight]);
@@ -68,7 +100,8 @@ impl Layer for Linear {
     }
 }
 
-/// The operator: `(input [.., in], weight [out, in][, bias [out]]) -> output [.., out]`.
+/// The operator: `(input [.., in], weight [out, in][, bias [out]]) -> output [.., out]`, or over the channels
+/// `(input [N, in, H, W], ..) -> output [N, out, H, W]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Affine {
     /// What is applied to the result.
@@ -85,11 +118,10 @@ impl Op for Affine {
         let Some([out_features, in_features]) = weight.as_2d() else {
             return Err(format!("weight must be [out, in], it is {weight}"));
         };
-        if !matches!(input.len(), 2 | 3) {
-            let hint = if input.len() == 4 { "; put a flatten layer before it" } else { "" };
-            return Err(format!("input must be [N, in] or [N, T, in], it is {input}{hint}"));
+        if !matches!(input.len(), 2..=4) {
+            return Err(format!("input must be [N, in] or [N, T, in], it is {input}"));
         }
-        if input.last() != Some(&in_features) {
+        if Layout::innermost(input) != in_features {
             return Err(format!(
                 "weight {weight} expects {in_features} input features, the input is {input}"
             ));
@@ -102,7 +134,7 @@ impl Op for Affine {
         }
         same_floats(&inputs[0], &inputs[1])?;
         let mut output = input.to_vec();
-        output[input.len() - 1] = out_features;
+        output[if input.len() == 4 { 1 } else { input.len() - 1 }] = out_features;
         Ok(vec![half_when_by_four(inputs[0].dtype, output, out_features)])
     }
 
@@ -113,10 +145,9 @@ impl Op for Affine {
         let grad_output = Epilogue::undone(self.epilogue, b)?;
         let grad = cast(b, grad_output, input_desc.dtype)?;
         let pass = |pass, shape| AffineGrad { pass, shape };
-        let mut grads = vec![
-            b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?,
-            b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?,
-        ];
+        // The weight's comes first: after it nobody needs the input.
+        let grad_weight = b.when_needed(1, pass(Pass::Weight, weight_desc.shape), &[grad, input])?;
+        let mut grads = vec![b.when_needed(0, pass(Pass::Input, input_desc.shape), &[grad, weight])?, grad_weight];
         if b.inputs().len() == 3 {
             let bias_shape = b.desc(b.input(2)).shape;
             grads.push(b.when_needed(2, pass(Pass::Bias, bias_shape), &[grad_output])?);
@@ -198,7 +229,7 @@ impl Op for AffineGrad {
     }
 
     fn infer(&self, inputs: &[TensorDesc]) -> Result<Vec<TensorDesc>, String> {
-        let features = self.shape.last().copied().unwrap_or(1);
+        let features = Layout::innermost(&self.shape);
         let dtype = if self.pass == Pass::Input { inputs[0].dtype } else { DType::F32 };
         Ok(vec![half_when_by_four(dtype, self.shape.clone(), features)])
     }
@@ -233,8 +264,7 @@ impl Op for AffineGrad {
 impl AffineGrad {
     /// The product that gives the gradient of the input or of the weight.
     fn product(&self, grad_output: &Shape) -> Product {
-        let out_features = *grad_output.last().expect("the shape rule has checked the rank");
-        let in_features = *self.shape.last().expect("the shape rule has checked the rank");
+        let [out_features, in_features] = [grad_output, &self.shape].map(Layout::innermost);
         let rows = grad_output.numel() / out_features;
         match self.pass {
             Pass::Weight => Product::new([out_features, rows, in_features], true, false),
@@ -256,7 +286,7 @@ impl AffineGrad {
 
 fn samples() -> Vec<Sample> {
     let case = |id: &str, input: &[usize], layer: Linear| {
-        let in_features = input[input.len() - 1];
+        let in_features = Layout::innermost(&input.into());
         let mut inputs =
             vec![(input.to_vec(), Draw::Normal), (vec![layer.out_features, in_features], Draw::Normal)];
         if layer.bias {
@@ -272,6 +302,8 @@ fn samples() -> Vec<Sample> {
         case("one", &[1, 1], Linear::new(1)),
         case("no-bias", &[3, 11], Linear::new(17).bias(false)),
         case("tokens", &[2, 5, 3], Linear::new(7)),
+        case("channels", &[2, 5, 3, 1], Linear::new(7)),
+        case("channels-by-four", &[2, 8, 3, 5], Linear::new(12)),
         case("split-sum", &[2, 197], Linear::new(1)),
         case("many-rows", &[149, 2], Linear::new(3)),
         case("several-tiles", &[37, 5], Linear::new(39)),

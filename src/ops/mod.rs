@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::graph::{Graph, Op, Value, reverse_walk};
 
+pub(crate) use shared::average::AveragePool;
 pub use shared::epilogue::Epilogue;
 pub(crate) use shared::layer::unknown_argument;
 pub use shared::layer::{Layer, LayerParser, parse_layer};
@@ -109,6 +110,7 @@ variant_snippets! {
     "coop_emulated",
     "coop_partial",
     "coop_staged",
+    "coop_tiles",
     "load_f16",
     "load_f32",
     "load_f32x1",
@@ -152,6 +154,7 @@ operators! {
     accuracy,
     adaptive_avg_pool2d,
     add,
+    add_scaled,
     augment,
     avg_pool2d,
     batch_norm,
@@ -170,6 +173,7 @@ operators! {
     gelu,
     global_avg_pool2d,
     group_norm,
+    hardsigmoid,
     hardswish,
     instance_norm,
     layer_norm,
@@ -185,6 +189,7 @@ operators! {
     mul,
     relu,
     relu6,
+    scale_by_norm,
     sigmoid,
     silu,
     smooth_l1,

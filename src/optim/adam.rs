@@ -51,7 +51,7 @@ impl Update for Adam {
 
 impl Adam {
     /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w -= rate m^ / (sqrt(v^) + eps)
-    fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
+    pub(super) fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
         let (rate, decay) = (page.rate(), page.decay());
         let [beta1, beta2] = self.betas.map(T::of);
         // From f64: 1 - 0.999 in f32 is off by 1e-5 of itself.

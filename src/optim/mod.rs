@@ -1,9 +1,13 @@
-//! Optimizers: one elementwise pass over pages of parameters. And the passes around it: gradient norm and halt flag,
+//! Optimizers: elementwise passes over pages of parameters, and graphs between them. And the passes around it: gradient norm and halt flag,
 //! running statistics, sums over micro-batches. And the learning rates of a run.
 
 mod adagrad;
 mod adam;
+mod adaptive_clip;
+mod ema;
+mod lamb;
 mod lion;
+mod muon;
 mod plateau;
 mod rmsprop;
 mod schedule;
@@ -11,7 +15,11 @@ mod sgd;
 
 pub use adagrad::Adagrad;
 pub use adam::Adam;
+pub use adaptive_clip::AdaptiveClip;
+pub use ema::Ema;
+pub use lamb::Lamb;
 pub use lion::Lion;
+pub use muon::{AdjustLr, Muon};
 pub use plateau::{Plateau, PlateauState};
 pub use rmsprop::RmsProp;
 pub use schedule::{Curve, RunLength, Schedule, Unit};
@@ -28,8 +36,11 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
         ("rmsprop", shader!("rmsprop", REDUCE, UPDATE)),
         ("adagrad", shader!("adagrad", REDUCE, UPDATE)),
         ("lion", shader!("lion", REDUCE, UPDATE)),
+        ("lamb", shader!("lamb", REDUCE, UPDATE)),
+        ("muon", shader!("muon", REDUCE, UPDATE)),
         ("grad_norm", shader!("grad_norm", REDUCE)),
         ("accumulate", shader!("accumulate")),
+        ("ema", shader!("ema")),
         ("running_statistics", shader!("running_statistics")),
     ]
     .into_iter()

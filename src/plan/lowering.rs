@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
@@ -5,6 +6,7 @@ use indexmap::IndexMap;
 use super::colour::{Lifetime, colour};
 use super::half_parameters::half_parameters;
 use super::liveness::Liveness;
+use super::stage::is_gradient;
 use super::update::CONTROL;
 use super::{Command, Control, Memory, PageList, Place, Plan, Program, micro_batches, update};
 use crate::error::{Error, Result};
@@ -45,21 +47,65 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
     }
     plan.update_from = plan.commands.len();
     if trains {
-        update::append(program, graph, &mut plan);
+        update::append(program, graph, capabilities, &mut plan);
     }
     check_limits(&plan, capabilities)?;
     Ok(plan)
 }
 
-/// Gives the plan's temporaries, one for each lifetime so far, buffers that they share.
-fn share_memory(plan: &mut Plan, lifetimes: &[Lifetime]) {
-    let (buffers, sizes) = colour(lifetimes);
-    let in_commands = plan.commands.iter_mut().flat_map(|command| match command {
+/// Appends a graph that reworks gradients in their pages. Its values take the memory of values that are dead by then: of
+/// all temporaries but `busy`.
+pub(super) fn append_graph(
+    program: &Program,
+    graph: &Graph,
+    capabilities: &Capabilities,
+    busy: Memory,
+    plan: &mut Plan,
+) {
+    let liveness = Liveness::of(graph);
+    let lowered = lower_nodes(graph, &liveness, capabilities);
+    let pins = Pins::choose(program, graph, &lowered);
+    let mut places = Places::new(program, graph, &pins);
+    let mut commands: Vec<Command> =
+        lowered.into_iter().flat_map(|node| places.emit(graph, &liveness, node)).collect();
+    commands.extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
+    let (buffers, sizes) = colour(&places.lifetimes);
+    let mut free: Vec<usize> =
+        (0..plan.temporaries.len()).filter(|index| Memory::Temporary(*index) != busy).collect();
+    free.sort_by_key(|index| Reverse(plan.temporaries[*index]));
+    let mut largest_first: Vec<usize> = (0..sizes.len()).collect();
+    largest_first.sort_by_key(|buffer| Reverse(sizes[*buffer]));
+    let mut home = vec![0; sizes.len()];
+    for (rank, buffer) in largest_first.into_iter().enumerate() {
+        home[buffer] = free.get(rank).copied().unwrap_or_else(|| {
+            plan.temporaries.push(0);
+            plan.temporaries.len() - 1
+        });
+        let bytes = &mut plan.temporaries[home[buffer]];
+        *bytes = sizes[buffer].max(*bytes);
+    }
+    for place in commands.iter_mut().flat_map(places_of) {
+        if let Memory::Temporary(index) = &mut place.memory {
+            *index = home[buffers[*index]];
+        }
+    }
+    plan.commands.extend(commands);
+}
+
+/// The places that a command names.
+fn places_of(command: &mut Command) -> Vec<&mut Place> {
+    match command {
         Command::Dispatch { dispatch, .. } => {
             dispatch.bindings.iter_mut().map(|binding| &mut binding.buffer).collect()
         }
         Command::Copy { from, to } => vec![from, to],
-    });
+    }
+}
+
+/// Gives the plan's temporaries, one for each lifetime so far, buffers that they share.
+fn share_memory(plan: &mut Plan, lifetimes: &[Lifetime]) {
+    let (buffers, sizes) = colour(lifetimes);
+    let in_commands = plan.commands.iter_mut().flat_map(places_of);
     for place in in_commands.chain(plan.outputs.values_mut().map(|(place, _)| place)) {
         if let Memory::Temporary(index) = &mut place.memory {
             *index = buffers[*index];
@@ -142,6 +188,23 @@ impl Pins {
             pins.pinned.extend(places[..pinned].iter().map(|place| (value, *place)));
             pins.copies.extend(places[pinned..].iter().map(|place| (value, *place)));
         }
+        // Gradients that are read where they lie are written elsewhere, and copied.
+        for node in nodes {
+            let inputs = graph.nodes()[node.index].inputs.iter();
+            let read: HashSet<Memory> = inputs
+                .filter(|input| is_gradient(graph, **input))
+                .map(|input| page_place(program, graph, *input, PageList::Gradients).memory)
+                .collect();
+            for output in 0..graph.nodes()[node.index].outputs.len() {
+                let value = Value { node: node.index, output };
+                if let Some(place) =
+                    pins.pinned.get(&value).copied().filter(|place| read.contains(&place.memory))
+                {
+                    pins.pinned.remove(&value);
+                    pins.copies.push((value, place));
+                }
+            }
+        }
         while let Some(value) = nodes.iter().find_map(|node| pins.conflict(graph, node)) {
             let place = pins.pinned.remove(&value).expect("a conflict is between pinned values");
             pins.copies.push((value, place));
@@ -210,6 +273,7 @@ impl Places {
                 }
                 NodeKind::Parameter(_) => page_place(program, graph, value, PageList::Parameters),
                 NodeKind::Statistic(_) => page_place(program, graph, value, PageList::Statistics),
+                NodeKind::Gradient => page_place(program, graph, value, PageList::Gradients),
                 NodeKind::Op(_) => continue,
             };
             places.of.insert(value, place);

@@ -14,7 +14,7 @@ pub const RUNS_IN_FLIGHT: usize = 3;
 /// Bytes of all buffers of a session, by what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryUse {
-    /// Trained tensors.
+    /// Trained tensors, and running averages of weights and statistics.
     pub parameters: u64,
     /// Their gradients, and the sums of these over micro-batches.
     pub gradients: u64,
@@ -37,7 +37,7 @@ impl MemoryUse {
         for (list, set) in page_lists(program) {
             let bytes = set.bytes();
             match list {
-                PageList::Parameters => memory.parameters += bytes,
+                PageList::Parameters | PageList::Ema | PageList::EmaStatistics => memory.parameters += bytes,
                 PageList::Gradients | PageList::GradientSums => memory.gradients += bytes,
                 PageList::Slot(_) => memory.optimizer += bytes,
                 PageList::Statistics | PageList::BatchStatistics | PageList::StatisticSums => {
@@ -82,6 +82,9 @@ pub fn page_lists(program: &Program) -> Vec<(PageList, &PageSet)> {
     }
     if program.micro_batches > 1 && program.optimizer.is_some() {
         lists.extend([(PageList::GradientSums, parameters), (PageList::StatisticSums, statistics)]);
+    }
+    if program.averages() {
+        lists.extend([(PageList::Ema, parameters), (PageList::EmaStatistics, statistics)]);
     }
     lists.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters)));
     lists

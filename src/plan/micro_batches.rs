@@ -88,6 +88,9 @@ pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
         ];
         append_sums(plan, "gradients", len, bindings);
     }
+    if graph.statistic_updates().is_empty() {
+        return;
+    }
     for (page, &len) in program.pages.statistics.page_lens().iter().enumerate() {
         let mut momenta = vec![0.0; 2 * len / ALIGN];
         for update in graph.statistic_updates() {

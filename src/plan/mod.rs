@@ -11,8 +11,10 @@ mod micro_batches;
 mod pages;
 mod print;
 mod profile;
+mod recompute;
 mod resident;
 mod shader;
+mod stage;
 mod update;
 
 use std::collections::HashMap;
@@ -30,10 +32,12 @@ pub use print::describe;
 pub use profile::KernelTime;
 pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
+pub use stage::{Stage, Stages};
 
 use crate::error::{Error, Result};
 use crate::graph::{
-    Capabilities, Choice, Dispatch, Graph, LossScale, NodeKind, ParameterGroup, TensorDesc, Update,
+    Capabilities, Choice, Dispatch, GradientRule, Graph, LossScale, NodeKind, ParameterGroup, TensorDesc,
+    Update,
 };
 
 /// What a session runs: graphs that share pages, and how the parameters are updated.
@@ -47,6 +51,8 @@ pub struct Program {
     pub residents: IndexMap<String, TensorDesc>,
     /// The optimizer; none for inference and for tests of operators.
     pub optimizer: Option<Optimizer>,
+    /// What the optimizer's update consists of.
+    pub stages: Stages,
     /// In how many equal parts the batch of a training step comes ([`Program::in_micro_batches`]).
     pub micro_batches: usize,
 }
@@ -58,6 +64,17 @@ pub struct Optimizer {
     pub update: Arc<dyn Update>,
     /// One entry per parameter, in the graph's order.
     pub groups: Vec<ParameterGroup>,
+    /// Whether running averages of parameters and statistics are kept ([`PageList::Ema`]).
+    pub averages: bool,
+    /// What clips gradients by layers or units before the update.
+    pub clip: Option<Arc<dyn GradientRule>>,
+}
+
+impl Optimizer {
+    /// An optimizer without running averages and clipping by layers.
+    pub fn new(update: Arc<dyn Update>, groups: Vec<ParameterGroup>) -> Optimizer {
+        Optimizer { update, groups, averages: false, clip: None }
+    }
 }
 
 impl Program {
@@ -65,7 +82,10 @@ impl Program {
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
         let residents = resident::residents(&graphs)?;
-        Ok(Program { graphs, pages, residents, optimizer, micro_batches: 1 })
+        let trained = optimizer.as_ref().zip(graphs.first());
+        let stages = trained.map(|(optimizer, train)| Stages::of(optimizer, train)).transpose()?;
+        let stages = stages.unwrap_or_default();
+        Ok(Program { graphs, pages, residents, optimizer, stages, micro_batches: 1 })
     }
 
     /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.
@@ -103,6 +123,11 @@ impl Program {
         if self.scales_loss() { LossScale::INITIAL } else { LossScale::ONE }
     }
 
+    /// Whether running averages of the weights are kept.
+    pub fn averages(&self) -> bool {
+        self.optimizer.as_ref().is_some_and(|optimizer| optimizer.averages)
+    }
+
     /// Names of the optimizer's state arrays.
     pub fn slots(&self) -> &'static [&'static str] {
         self.optimizer.as_ref().map_or(&[], |optimizer| optimizer.update.slots())
@@ -126,6 +151,10 @@ pub enum PageList {
     GradientSums,
     /// The same of statistics.
     StatisticSums,
+    /// Running averages of the parameters, laid out alike.
+    Ema,
+    /// The same of statistics.
+    EmaStatistics,
 }
 
 /// A piece of memory that a session owns.

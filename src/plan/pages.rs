@@ -58,9 +58,9 @@ impl Pages {
     pub fn span(&self, graph: &Graph, value: Value) -> Span {
         let node = &graph.nodes()[value.node];
         let set = match node.kind {
-            NodeKind::Parameter(_) => &self.parameters,
+            NodeKind::Parameter(_) | NodeKind::Gradient => &self.parameters,
             NodeKind::Statistic(_) => &self.statistics,
-            _ => unreachable!("only parameters and statistics lie in pages"),
+            _ => unreachable!("only parameters, their gradients and statistics lie in pages"),
         };
         set.span(&node.name).expect("Pages::of has checked that every graph's tensors are in the pages")
     }

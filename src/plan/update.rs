@@ -1,8 +1,9 @@
 //! The end of a training step: gradient norm and halt flag, optimizer, running statistics.
 
+use super::lowering::append_graph;
 use super::pages::ALIGN;
-use super::{BINDING_UNIT, Command, Control, Memory, PageList, PageSet, Place, Plan, Program};
-use crate::graph::{Access, Binding, Dispatch, Graph, ParameterGroup, Variant};
+use super::{BINDING_UNIT, Command, Control, Memory, PageList, Place, Plan, Program, Stage};
+use crate::graph::{Access, Binding, Capabilities, Dispatch, Graph, ParameterGroup, Variant};
 
 /// Workgroups that add up squares of gradients, at most, but for one more a page: every workgroup of the optimizer adds up
 /// their sums again.
@@ -18,10 +19,16 @@ pub(super) const CONTROL: Place =
     Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
 
 /// Appends the update of parameters and statistics to a plan whose gradients are in their pages.
-pub(super) fn append(program: &Program, graph: &Graph, plan: &mut Plan) {
+pub(super) fn append(program: &Program, graph: &Graph, capabilities: &Capabilities, plan: &mut Plan) {
     let norm = append_norm(program, graph, plan);
-    append_optimizer(program, plan, &norm);
+    for stage in &program.stages.stages {
+        match stage {
+            Stage::Pass(pass) => append_pass(program, plan, &norm, *pass),
+            Stage::Graph(graph) => append_graph(program, graph, capabilities, norm.partials.memory, plan),
+        }
+    }
     append_statistics(program, graph, plan);
+    append_averages(program, plan);
     plan.updates = true;
 }
 
@@ -69,29 +76,33 @@ fn append_norm(program: &Program, graph: &Graph, plan: &mut Plan) -> Norm {
     Norm { partials, parts }
 }
 
-fn append_optimizer(program: &Program, plan: &mut Plan, norm: &Norm) {
+/// An elementwise pass of the optimizer over all pages.
+fn append_pass(program: &Program, plan: &mut Plan, norm: &Norm, pass: usize) {
     let Some(optimizer) = &program.optimizer else { return };
     let set = &program.pages.parameters;
     let update = &optimizer.update;
+    let pass = update.passes().get(pass);
+    let entry = pass.map_or("update", |pass| pass.entry);
     for (page, &len) in set.page_lens().iter().enumerate() {
-        let groups = group_table(set, page, &optimizer.groups);
+        let groups = group_table(program, page, &optimizer.groups);
         let mut bindings = vec![
             write("parameters", whole(PageList::Parameters, page, len)),
-            read("gradients", whole(PageList::Gradients, page, len)),
+            write("gradients", whole(PageList::Gradients, page, len)),
             read("groups", table(plan, groups)),
             read("partials", norm.partials),
             write("control", CONTROL),
         ];
         let slots = update.slots().iter().enumerate();
         bindings.extend(slots.map(|(slot, &name)| write(name, whole(PageList::Slot(slot), page, len))));
+        bindings.retain(|binding| pass.is_none_or(|pass| pass.binds.contains(&binding.name)));
         let mut uniforms = update.uniforms();
         uniforms.extend([("count", len.into()), ("parts", norm.parts.into())]);
         uniforms.push(("scales_loss", program.scales_loss().into()));
-        let label = format!("parameters {}.update", update.name());
+        let label = format!("parameters {}.{entry}", update.name());
         let workgroups = spread(len.div_ceil(4 * 64).min(UPDATE_GROUPS));
         let dispatch = Dispatch {
             shader: update.name(),
-            entry: "update",
+            entry,
             variant: Variant::default(),
             bindings,
             uniforms,
@@ -103,6 +114,9 @@ fn append_optimizer(program: &Program, plan: &mut Plan, norm: &Norm) {
 }
 
 fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
+    if graph.statistic_updates().is_empty() {
+        return;
+    }
     let set = &program.pages.statistics;
     for (page, &len) in set.page_lens().iter().enumerate() {
         let mut momenta = vec![0.0; len / ALIGN];
@@ -135,15 +149,44 @@ fn append_statistics(program: &Program, graph: &Graph, plan: &mut Plan) {
     }
 }
 
-/// Learning-rate factor and weight decay for each block of 64 elements of a page.
-fn group_table(set: &PageSet, page: usize, groups: &[ParameterGroup]) -> Vec<f32> {
-    let mut table = vec![0.0; set.page_lens()[page] / ALIGN * 2];
-    for ((_, _, span), group) in
-        set.tensors().iter().zip(groups).filter(|((_, _, span), _)| span.page == page)
-    {
+fn append_averages(program: &Program, plan: &mut Plan) {
+    if !program.averages() {
+        return;
+    }
+    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
+    let lists = [
+        (parameters, PageList::Parameters, PageList::Ema),
+        (statistics, PageList::Statistics, PageList::EmaStatistics),
+    ];
+    for (set, values, average) in lists {
+        for (page, &len) in set.page_lens().iter().enumerate() {
+            let dispatch = Dispatch {
+                shader: "ema",
+                entry: "update",
+                variant: Variant::default(),
+                bindings: vec![
+                    read("values", whole(values, page, len)),
+                    write("average", whole(average, page, len)),
+                    read("control", CONTROL),
+                ],
+                uniforms: vec![("count", len.into())],
+                workgroups: spread(len.div_ceil(64)),
+                flops: 0,
+            };
+            push(plan, "averages ema.update", dispatch);
+        }
+    }
+}
+
+/// Learning-rate factor, weight decay and whether a graph makes the direction, for each block of 64 elements of a page.
+fn group_table(program: &Program, page: usize, groups: &[ParameterGroup]) -> Vec<f32> {
+    let set = &program.pages.parameters;
+    let mut table = vec![0.0; set.page_lens()[page] / ALIGN * 4];
+    let tensors = set.tensors().iter().zip(groups).zip(&program.stages.directed);
+    for (((_, _, span), group), directed) in tensors.filter(|(((_, _, span), _), _)| span.page == page) {
         for block in span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN) {
-            table[block * 2] = group.rate;
-            table[block * 2 + 1] = group.weight_decay;
+            let settings = [group.rate, group.weight_decay, f32::from(u8::from(*directed)), 0.0];
+            table[block * 4..block * 4 + 4].copy_from_slice(&settings);
         }
     }
     table

@@ -2,8 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::files;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::gpu::{PipelineKey, PipelineStore};
 
 /// The environment variable that names the folder, or turns it off.
@@ -75,15 +75,14 @@ impl PipelineStore for CacheFolder {
     fn load(&self, key: &PipelineKey) -> Option<Vec<u8>> {
         let name = file_name(key);
         let content = self.read(&name)?;
-        let found = unpack(&content, key);
-        if found.is_none() {
-            let path = self.path.join(&name);
-            self.note(format!(
-                "{} is damaged or of another version; kernels are compiled anew",
-                path.display()
-            ));
+        match unpack(&content, key) {
+            Ok(found) => Some(found.to_vec()),
+            Err(what) => {
+                let path = self.path.join(&name);
+                self.note(format!("{} is {what}; kernels are compiled anew", path.display()));
+                None
+            }
         }
-        found.map(<[u8]>::to_vec)
     }
 
     fn save(&self, key: &PipelineKey, bytes: &[u8]) {
@@ -111,11 +110,13 @@ fn pack(bytes: &[u8], key: &PipelineKey) -> Vec<u8> {
     [MAGIC, &checksum(&body).to_le_bytes(), &body].concat()
 }
 
-fn unpack<'a>(content: &'a [u8], key: &PipelineKey) -> Option<&'a [u8]> {
-    let (sum, body) = content.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
+/// What was packed for the key, or what is the matter with it.
+fn unpack<'a>(content: &'a [u8], key: &PipelineKey) -> Result<&'a [u8], &'static str> {
+    let content = content.strip_prefix(MAGIC).and_then(|content| content.split_first_chunk::<8>());
+    let intact = content.filter(|(sum, body)| u64::from_le_bytes(**sum) == checksum(body));
+    let (_, body) = intact.ok_or("damaged")?;
     let belongs = format!("{}\n{}\n", key.device.replace('\n', " "), key.version);
-    let intact = u64::from_le_bytes(*sum) == checksum(body);
-    body.strip_prefix(belongs.as_bytes()).filter(|_| intact)
+    body.strip_prefix(belongs.as_bytes()).ok_or("of another build of wgrad")
 }
 
 /// FNV-1a: against accidents, not against malice; whoever can write into the user's folder can do worse.
@@ -161,13 +162,16 @@ mod tests {
             fs::write(&path, flipped).unwrap();
             assert_eq!(cache.load(&key()), None, "byte {len} changed");
         }
-        assert_eq!(cache.take_notes().len(), 2 * whole.len());
+        let notes = cache.take_notes();
+        assert_eq!(notes.len(), 2 * whole.len());
+        assert!(notes.iter().all(|note| note.contains("is damaged")), "{notes:?}");
         fs::write(&path, whole).unwrap();
         let newer = PipelineKey { version: "wgrad 1, shaders 1".to_string(), ..key() };
         assert_eq!(cache.load(&newer), None);
         let driver = PipelineKey { device: "A GPU, driver 1.3".to_string(), ..key() };
         assert_ne!(file_name(&driver), file_name(&key()));
-        assert_eq!(cache.take_notes().len(), 1);
+        let notes = cache.take_notes();
+        assert!(notes.len() == 1 && notes[0].contains("is of another build"), "{notes:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::weights::{self, TensorFile, Tensors};
 use crate::error::{Error, Result};
 use crate::graph::LossScale;
 use crate::optim::PlateauState;
-use crate::plan::{PageList, Program};
+use crate::plan::{PageList, Pages, Program};
 
 /// Where a run stands: everything that is not a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ impl Totals {
 pub struct Checkpoint {
     /// Parameters and running statistics.
     pub model: Tensors,
+    /// Running averages of these, if they are kept.
+    pub averages: Option<Tensors>,
     /// The optimizer's state arrays, by slot and parameter.
     pub optimizer: IndexMap<String, Tensors>,
     /// Where the run stands.
@@ -78,15 +80,23 @@ pub struct Checkpoint {
 
 const KEY: &str = "wgrad.checkpoint";
 
+/// What names of the optimizer's state begin with.
+const OPTIMIZER: &str = "optimizer.";
+
+/// What names of running averages begin with.
+const AVERAGES: &str = "ema.";
+
 impl Checkpoint {
     /// Writes the checkpoint of a run folder; the one before is kept beside it.
     pub fn write(&self, run: &Path) -> Result<()> {
         let mut file = TensorFile { tensors: self.model.clone(), ..Default::default() };
+        let prefixed = |prefix: &str, tensors: &Tensors| -> Tensors {
+            tensors.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())).collect()
+        };
         for (slot, tensors) in &self.optimizer {
-            let named =
-                tensors.iter().map(|(name, tensor)| (format!("optimizer.{slot}.{name}"), tensor.clone()));
-            file.tensors.extend(named);
+            file.tensors.extend(prefixed(&format!("{OPTIMIZER}{slot}."), tensors));
         }
+        file.tensors.extend(self.averages.iter().flat_map(|averages| prefixed(AVERAGES, averages)));
         let progress =
             serde_json::to_string(&self.progress).map_err(|error| Error::file(run, error.to_string()))?;
         // One entry, because the order of several would differ from file to file.
@@ -138,34 +148,30 @@ impl Checkpoint {
         }
         let progress = serde_json::from_str(progress)
             .map_err(|error| Error::file(path, format!("has a damaged record of its progress: {error}")))?;
-        let mut optimizer = IndexMap::new();
-        for slot in slots {
-            let prefix = format!("optimizer.{slot}.");
+        let of = |prefix: &str| -> Tensors {
             let own = file.tensors.iter().filter_map(|(name, tensor)| {
-                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
+                name.strip_prefix(prefix).map(|name| (name.to_string(), tensor.clone()))
             });
-            optimizer.insert(slot.to_string(), own.collect());
-        }
-        file.tensors.retain(|name, _| !name.starts_with("optimizer."));
-        Ok(Checkpoint { model: file.tensors, optimizer, progress })
+            own.collect()
+        };
+        let slot = |slot: &&str| (slot.to_string(), of(&format!("{OPTIMIZER}{slot}.")));
+        let optimizer: IndexMap<String, Tensors> = slots.iter().map(slot).collect();
+        let averages = Some(of(AVERAGES)).filter(|averages| !averages.is_empty());
+        file.tensors.retain(|name, _| !name.starts_with(OPTIMIZER) && !name.starts_with(AVERAGES));
+        Ok(Checkpoint { model: file.tensors, averages, optimizer, progress })
     }
 
     /// Fails unless the checkpoint has exactly the tensors of the program.
     pub fn check(&self, run: &Path, program: &Program) -> Result<()> {
         let pages = &program.pages;
-        let stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());
-        for (name, shape, _) in stored {
-            match self.model.get(name) {
-                Some(tensor) if tensor.shape == *shape => {}
-                Some(tensor) => {
-                    let message = format!(
-                        "has a checkpoint with \"{name}\" as {}, the model needs {shape}",
-                        tensor.shape
-                    );
-                    return Err(Error::file(run, message));
-                }
-                None => return Err(Error::file(run, format!("has a checkpoint without \"{name}\""))),
-            }
+        for tensors in [Some(&self.model), self.averages.as_ref()].into_iter().flatten() {
+            check_tensors(run, pages, tensors)?;
+        }
+        if program.averages() && self.averages.is_none() {
+            return Err(Error::file(
+                run,
+                "has a checkpoint without running averages; was ema_decay added since?",
+            ));
         }
         for (slot, tensors) in &self.optimizer {
             let incomplete = pages
@@ -182,6 +188,23 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// Fails unless there is a tensor for each of the model.
+fn check_tensors(run: &Path, pages: &Pages, tensors: &Tensors) -> Result<()> {
+    let stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());
+    for (name, shape, _) in stored {
+        match tensors.get(name) {
+            Some(tensor) if tensor.shape == *shape => {}
+            Some(tensor) => {
+                let message =
+                    format!("has a checkpoint with \"{name}\" as {}, the model needs {shape}", tensor.shape);
+                return Err(Error::file(run, message));
+            }
+            None => return Err(Error::file(run, format!("has a checkpoint without \"{name}\""))),
+        }
+    }
+    Ok(())
 }
 
 /// CRC-32 of all that a run continues from.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::device::Device;
 use super::feed::{Feed, Placement};
-use super::program::{self, TRAIN, Task};
+use super::program::{self, Optimizing, TRAIN, Task};
 use super::recipe::{Algorithm, Precision};
 use super::session::Session;
 use super::weights;
@@ -131,12 +131,12 @@ impl Bench<'_> {
     /// Images per second of training.
     async fn network(&self, data: &Dataset, placement: Placement) -> Result<f64> {
         let feeds = Feed::choose(data, self.device, placement);
-        let optimizer = (self.settings.algorithm.update(), 0.0);
+        let optimizer = Optimizing::plain(self.settings.algorithm.update(), 0.0);
         let program = program::training_from(
             (feeds[0].into(), feeds[1]),
             self.model,
             &self.task,
-            optimizer,
+            &optimizer,
             self.device,
         )?;
         let program = Arc::new(program);

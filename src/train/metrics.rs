@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::Evaluation;
-use super::files;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +103,9 @@ pub struct EpochLine {
     /// Bytes of all buffers on a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_bytes: Option<u64>,
+    /// On the test split with the running averages of the weights, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<TestLine>,
 }
 
 /// The open file.

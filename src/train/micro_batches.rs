@@ -1,8 +1,9 @@
-//! How many micro-batches a step needs, so that it fits into the device's memory.
+//! What a step does so that it fits into the device's memory: recompute activations, and then go in micro-batches.
 
 use std::sync::Arc;
 
 use super::device::Device;
+use super::recipe::Recompute;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::graph::Capabilities;
@@ -19,6 +20,8 @@ pub struct Fit {
     pub micro_batch_size: Option<usize>,
     /// Bytes that the run may allocate, on a CPU by the plan's prediction; if it is left open, what the device has.
     pub memory_limit: Option<u64>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
 }
 
 /// A program that fits, with the session that runs it.
@@ -29,6 +32,8 @@ pub struct Fitted {
     pub session: Session,
     /// Samples of a micro-batch; the batch size if the step is done in one piece.
     pub micro_batch_size: usize,
+    /// Whether activations are made again in the backward pass.
+    pub recomputes: bool,
 }
 
 /// What a program will allocate on a device; on the CPU, what it would on a GPU without limits.
@@ -52,11 +57,14 @@ impl Fit {
     pub async fn find(&self, device: &Device, build: impl Fn(usize) -> Result<Program>) -> Result<Fitted> {
         let mut too_large = None;
         for size in self.sizes()? {
-            match self.attempt(device, &build, size).await {
-                Ok(fitted) => return Ok(fitted),
-                Err(error @ Error::OutOfMemory { .. }) => too_large = Some(error),
-                // What is too small, such as one sample for batch norm, is no reason to hide that more do not fit.
-                Err(error) => return Err(too_large.unwrap_or(error)),
+            for recompute in self.recompute.attempts(device) {
+                match self.attempt(device, &build, size, *recompute).await {
+                    Ok(Some(fitted)) => return Ok(fitted),
+                    Ok(None) => {}
+                    Err(error @ Error::OutOfMemory { .. }) => too_large = Some(error),
+                    // What is too small, such as one sample for batch norm, is no reason to hide that more do not fit.
+                    Err(error) => return Err(too_large.unwrap_or(error)),
+                }
             }
         }
         let what = "a step, even in micro-batches of one sample".to_string();
@@ -83,13 +91,19 @@ impl Fit {
         Ok(divisors)
     }
 
+    /// Builds a program and its session; nothing if it is what has been tried without recomputation.
     async fn attempt(
         &self,
         device: &Device,
         build: &impl Fn(usize) -> Result<Program>,
         size: usize,
-    ) -> Result<Fitted> {
-        let program = Arc::new(build(size)?.in_micro_batches(self.batch_size / size));
+        recompute: bool,
+    ) -> Result<Option<Fitted>> {
+        let mut program = build(size)?.in_micro_batches(self.batch_size / size);
+        let recomputes = recompute && program.recompute()?;
+        if recompute && !recomputes && self.recompute.attempts(device).contains(&false) {
+            return Ok(None);
+        }
         if let Some(limit) = self.memory_limit {
             let needed = predicted(device, &program)?.total();
             if needed > limit {
@@ -102,7 +116,20 @@ impl Fit {
                 });
             }
         }
+        let program = Arc::new(program);
         let session = Session::new(device, program.clone()).await?;
-        Ok(Fitted { program, session, micro_batch_size: size })
+        Ok(Some(Fitted { program, session, micro_batch_size: size, recomputes }))
+    }
+}
+
+impl Recompute {
+    /// Whether to recompute, by what is tried first. On the CPU that costs little time; on a GPU memory is what a step waits
+    /// for, so there it is for what would not fit otherwise.
+    pub(super) fn attempts(self, device: &Device) -> &'static [bool] {
+        match (self, device) {
+            (Recompute::Never, _) => &[false],
+            (Recompute::Always, _) | (Recompute::Auto, Device::Cpu) => &[true],
+            (Recompute::Auto, Device::Gpu(_)) => &[false, true],
+        }
     }
 }

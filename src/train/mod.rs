@@ -1,6 +1,8 @@
 //! Training: programs of a training run, the loop, metrics, checkpoints, evaluation.
 
+mod assembly;
 mod augmented;
+mod averages;
 mod benchmark;
 mod cache;
 mod checkpoint;
@@ -8,9 +10,12 @@ pub mod control;
 mod device;
 mod evaluation;
 mod feed;
+pub mod groups;
 mod input_benchmark;
+pub mod lr_find;
 pub mod metrics;
 mod micro_batches;
+mod pretrained;
 pub mod program;
 pub mod recipe;
 mod run;
@@ -30,7 +35,8 @@ pub use evaluation::{ClassRow, Evaluation, Evaluator};
 pub use feed::{Feed, Placement};
 pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, input_benchmark};
 pub use micro_batches::{Fit, Fitted, predicted};
-pub use recipe::{DeviceChoice, Length};
+pub use pretrained::{Adopted, adopt};
+pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;

@@ -1,14 +1,16 @@
 //! Programs that train and evaluate a classifier.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::augmented::{Fed, TrainFeed};
 use super::device::Device;
 use super::feed::Feed;
+use super::groups::GroupRules;
 use super::recipe::Precision;
 use crate::error::Result;
 use crate::fusion::{fuse, fuse_gradients};
-use crate::graph::{Graph, Mode, ParameterGroup, Update, Value};
+use crate::graph::{GradientRule, Graph, Mode, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
 use crate::ops::cross_entropy::CrossEntropy;
@@ -35,6 +37,43 @@ pub struct Task {
     pub precision: Precision,
 }
 
+/// How the parameters are updated.
+#[derive(Clone, Debug)]
+pub struct Optimizing {
+    /// The optimizer.
+    pub update: Arc<dyn Update>,
+    /// Settings of the parameters.
+    pub groups: GroupRules,
+    /// Whether what the rules freeze is frozen; if not, all are trained.
+    pub frozen: bool,
+    /// Whether running averages of the weights are kept.
+    pub averages: bool,
+    /// What clips gradients by units before the update.
+    pub clip: Option<Arc<dyn GradientRule>>,
+}
+
+impl Optimizing {
+    /// The same weight decay on all parameters, and nothing else.
+    pub fn plain(update: Arc<dyn Update>, weight_decay: f32) -> Optimizing {
+        let groups = GroupRules::with_weight_decay(f64::from(weight_decay));
+        Optimizing { update, groups, frozen: false, averages: false, clip: None }
+    }
+
+    /// The program of these graphs, with the settings of each parameter.
+    fn program(&self, graphs: Vec<Graph>, device: &Device) -> Result<Program> {
+        let groups = self.groups.of(&graphs[TRAIN])?;
+        let (update, clip) = (self.update.clone(), self.clip.clone());
+        let optimizer = Optimizer { update, groups, averages: self.averages, clip };
+        Program::new(graphs, Some(optimizer), device.max_page_bytes())
+    }
+
+    /// The names of the parameters of a graph that are not trained.
+    fn frozen(&self, graph: &Graph) -> HashSet<String> {
+        let parameters = graph.parameters().into_iter().map(|value| graph.nodes()[value.node].name.clone());
+        parameters.filter(|name| self.frozen && self.groups.is_frozen(name)).collect()
+    }
+}
+
 /// The program that trains and evaluates a classifier: two graphs over the same parameters.
 pub fn training(
     model: &Model,
@@ -43,7 +82,8 @@ pub fn training(
     weight_decay: f32,
     device: &Device,
 ) -> Result<Program> {
-    of_graphs(vec![train_graph(model, task)?, eval_graph(model, task)?], update, weight_decay, device)
+    let feeds = (Feed::Given.into(), Feed::Given);
+    training_from(feeds, model, task, &Optimizing::plain(update, weight_decay), device)
 }
 
 /// [`training`] for samples that come to the training and the evaluation graph by these feeds.
@@ -51,11 +91,12 @@ pub fn training_from(
     (train, test): (TrainFeed, Feed),
     model: &Model,
     task: &Task,
-    (update, weight_decay): (Arc<dyn Update>, f32),
+    optimizing: &Optimizing,
     device: &Device,
 ) -> Result<Program> {
-    let graphs = vec![train_graph_from(train, model, task)?, eval_graph_from(test, model, task)?];
-    of_graphs(graphs, update, weight_decay, device)
+    let eval = eval_graph_from(test, model, task)?;
+    let frozen = optimizing.frozen(&eval);
+    optimizing.program(vec![train_graph_from(train, model, task, frozen)?, eval], device)
 }
 
 /// [`training`] without [fusion](crate::fusion), to measure what that gains.
@@ -66,18 +107,7 @@ pub fn unfused_training(
     weight_decay: f32,
     device: &Device,
 ) -> Result<Program> {
-    of_graphs(unfused_graphs(model, task)?, update, weight_decay, device)
-}
-
-fn of_graphs(
-    graphs: Vec<Graph>,
-    update: Arc<dyn Update>,
-    weight_decay: f32,
-    device: &Device,
-) -> Result<Program> {
-    let group = ParameterGroup { rate: 1.0, weight_decay };
-    let groups = vec![group; graphs[TRAIN].parameters().len()];
-    Program::new(graphs, Some(Optimizer { update, groups }), device.max_page_bytes())
+    Optimizing::plain(update, weight_decay).program(unfused_graphs(model, task)?, device)
 }
 
 /// The program that evaluates a classifier.
@@ -92,11 +122,11 @@ pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    train_graph_from(Feed::Given.into(), model, task)
+    train_graph_from(Feed::Given.into(), model, task, HashSet::new())
 }
 
-fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task) -> Result<Graph> {
-    fuse_gradients(with_gradients(fuse(train_forward(feed, model, task)?)?)?)
+fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
+    fuse_gradients(with_gradients(fuse(train_forward(feed, model, task, frozen)?)?)?)
 }
 
 /// Logits with running statistics, and the loss summed over the batch's valid samples.
@@ -111,11 +141,15 @@ fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
 /// [`train_graph`] and [`eval_graph`] layer by layer, without [fusion](crate::fusion): what they are compared with.
 pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
     let feed = Feed::Given;
-    Ok(vec![with_gradients(train_forward(feed.into(), model, task)?)?, eval_forward(feed, model, task)?])
+    Ok(vec![
+        with_gradients(train_forward(feed.into(), model, task, HashSet::new())?)?,
+        eval_forward(feed, model, task)?,
+    ])
 }
 
-fn train_forward(feed: TrainFeed, model: &Model, task: &Task) -> Result<Graph> {
+fn train_forward(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Train);
+    graph.freeze(frozen);
     let Fed { images, labels, targets } = feed.build(&mut graph, task)?;
     let logits = network(images, model, task, &mut graph)?;
     let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
@@ -132,6 +166,8 @@ fn train_forward(feed: TrainFeed, model: &Model, task: &Task) -> Result<Graph> {
 fn with_gradients(mut graph: Graph) -> Result<Graph> {
     let loss = graph.outputs()["loss"];
     let parameters = graph.parameters();
+    let trained = |value: &Value| !graph.is_frozen(&graph.nodes()[value.node].name);
+    let parameters: Vec<Value> = parameters.into_iter().filter(trained).collect();
     let found = gradients(&mut graph, loss, &parameters)?;
     for (parameter, gradient) in parameters.into_iter().zip(found) {
         if let Some(gradient) = gradient {

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::control::Choice;
-use super::files;
 use super::recipe::ResolvedRecipe;
 use super::weights::{TensorFile, Tensors};
 use crate::data::Normalization;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::models::{Model, ModelSpec};
 
 /// A run folder.
@@ -103,7 +103,16 @@ impl Run {
 
     /// Writes `model.safetensors`, with PyTorch's counters of batches, so that `load_state_dict` takes it as it is.
     pub fn write_model(&self, about: &RunModel, tensors: &Tensors, steps: u64) -> Result<()> {
-        let path = self.file("model.safetensors");
+        self.write_weights("model.safetensors", about, tensors, steps)
+    }
+
+    /// Writes `model_ema.safetensors`, alike, of the running averages.
+    pub fn write_averages(&self, about: &RunModel, tensors: &Tensors, steps: u64) -> Result<()> {
+        self.write_weights("model_ema.safetensors", about, tensors, steps)
+    }
+
+    fn write_weights(&self, name: &str, about: &RunModel, tensors: &Tensors, steps: u64) -> Result<()> {
+        let path = self.file(name);
         let mut file = TensorFile { tensors: tensors.clone(), ..Default::default() };
         let means = tensors.keys().filter_map(|name| name.strip_suffix("running_mean"));
         let counters =

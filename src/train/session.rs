@@ -108,6 +108,17 @@ impl Session {
         }
     }
 
+    /// Exchanges two lists of pages that are laid out alike.
+    pub async fn swap_pages(&mut self, lists: [PageList; 2]) -> Result<()> {
+        match self {
+            Session::Gpu(session, _) => session.swap_pages(lists).await,
+            Session::Cpu(session, ..) => {
+                session.swap_pages(lists);
+                Ok(())
+            }
+        }
+    }
+
     /// The pages of a list, after all that is queued.
     pub async fn read_pages(&mut self, list: PageList) -> Result<Vec<Vec<f32>>> {
         match self {

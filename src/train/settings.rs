@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use super::feed::Placement;
-use super::recipe::{Control, Length, Precision, Recipe, ResolvedRecipe};
+use super::groups::GroupRules;
+use super::recipe::{Control, Length, Precision, Recipe, Recompute, ResolvedRecipe};
 use crate::augment::{Augmentation, Mixing};
 use crate::graph::Update;
-use crate::optim::Schedule;
+use crate::optim::{AdaptiveClip, Ema, Schedule};
 
 /// What a training run needs to know besides model and data.
 #[derive(Clone, Debug)]
@@ -15,12 +16,16 @@ pub struct Settings {
     pub micro_batch_size: Option<usize>,
     /// Bytes that the run may allocate on the device.
     pub memory_limit: Option<u64>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// How long to train.
     pub length: Length,
     /// The optimizer.
     pub update: Arc<dyn Update>,
-    /// Weight decay on all parameters.
-    pub weight_decay: f32,
+    /// Weight decay, learning-rate factors and frozen parameters.
+    pub groups: GroupRules,
+    /// The epoch, from 0, before which frozen parameters are not trained; never if left open.
+    pub unfreeze_at: Option<u32>,
     /// The learning rate.
     pub schedule: Schedule,
     /// Share of the target that is spread over all classes.
@@ -29,6 +34,12 @@ pub struct Settings {
     pub precision: Precision,
     /// Gradients with a larger norm are scaled to it.
     pub clip_norm: Option<f32>,
+    /// Elements of gradients are brought within this of zero.
+    pub clip_value: Option<f32>,
+    /// The gradient of each unit is clipped to a share of its weights' norm.
+    pub adaptive_clip: Option<AdaptiveClip>,
+    /// Running averages of the weights.
+    pub ema: Option<Ema>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Whether each epoch has its own order.
@@ -64,13 +75,18 @@ impl Settings {
             batch_size,
             micro_batch_size: recipe.micro_batch_size,
             memory_limit: recipe.memory_limit.map(|size| size.0),
+            recompute: recipe.recompute,
             length: recipe.length,
             update: recipe.algorithm.update(),
-            weight_decay: recipe.weight_decay as f32,
+            groups: recipe.groups.clone(),
+            unfreeze_at: recipe.unfreeze_at,
             schedule: recipe.schedule.clone(),
             label_smoothing: recipe.label_smoothing as f32,
             precision: recipe.precision,
             clip_norm: recipe.clip_norm.map(|norm| norm as f32),
+            clip_value: recipe.clip_value.map(|value| value as f32),
+            adaptive_clip: recipe.adaptive_clip,
+            ema: recipe.ema,
             seed: recipe.seed,
             shuffle: recipe.shuffle,
             log_every: u64::from(recipe.log_every),

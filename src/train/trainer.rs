@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::assembly::{Assembly, Parts};
 use super::augmented::TrainFeed;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::control::{self, History};
@@ -12,8 +13,7 @@ use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
 use super::feed::Feed;
 use super::metrics::{EpochLine, EvaluationLine, Metrics};
-use super::micro_batches::{Fit, Fitted};
-use super::program::{self, EVAL, TRAIN, Task};
+use super::program::{EVAL, TRAIN, Task};
 use super::recipe::Length;
 use super::run::{Run, RunModel};
 use super::session::Session;
@@ -76,16 +76,20 @@ pub struct Trained {
 
 /// A training run.
 pub struct Trainer<'d> {
-    settings: Settings,
-    task: Task,
+    pub(super) settings: Settings,
+    pub(super) parts: Parts<'d>,
+    pub(super) task: Task,
     data: &'d Dataset,
-    feed: TrainFeed,
-    test_feed: Feed,
-    program: Arc<Program>,
-    session: Session,
+    pub(super) feed: TrainFeed,
+    pub(super) test_feed: Feed,
+    pub(super) program: Arc<Program>,
+    pub(super) session: Session,
+    pub(super) recomputes: bool,
+    /// Whether what the settings freeze is frozen in the program.
+    pub(super) frozen: bool,
     about: RunModel,
     run: Option<(Run, Metrics)>,
-    progress: Progress,
+    pub(super) progress: Progress,
     clock: Clock,
 }
 
@@ -106,38 +110,15 @@ impl Clock {
 impl<'d> Trainer<'d> {
     /// Prepares a run from its initial weights ([`weights::initial`], or loaded ones).
     pub async fn new(
-        model: &Model,
+        model: &'d Model,
         data: &'d Dataset,
         normalization: Option<Normalization>,
         settings: Settings,
         device: &Device,
     ) -> Result<Trainer<'d>> {
-        let mut task = Task {
-            image: data.image,
-            classes: data.classes.len(),
-            batch_size: settings.batch_size,
-            label_smoothing: settings.label_smoothing,
-            precision: settings.precision,
-        };
-        let [train, test_feed] = Feed::choose(data, device, settings.placement);
-        let done = (settings.augmentation, settings.mixing);
-        let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
-        let fit = Fit {
-            batch_size: settings.batch_size,
-            group: feed.group(),
-            micro_batch_size: settings.micro_batch_size,
-            memory_limit: settings.memory_limit,
-        };
-        let build = |batch_size| {
-            let task = Task { batch_size, ..task };
-            let optimizer = (settings.update.clone(), settings.weight_decay);
-            program::training_from((feed, test_feed), model, &task, optimizer, device)
-        };
-        let Fitted { program, mut session, micro_batch_size } = fit.find(device, build).await?;
-        task.batch_size = micro_batch_size;
-        for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
-            feed.install(&mut session, split, normalization.as_ref()).await?;
-        }
+        let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
+        let Assembly { task, feed, test_feed, program, session, recomputes, frozen } =
+            Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),
@@ -163,12 +144,15 @@ impl<'d> Trainer<'d> {
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
         let mut trainer = Trainer {
             settings,
+            parts,
             task,
             data,
             feed,
             test_feed,
             program,
             session,
+            recomputes,
+            frozen,
             about,
             run: None,
             progress,
@@ -183,6 +167,11 @@ impl<'d> Trainer<'d> {
         self.task.batch_size
     }
 
+    /// Whether activations are made again in the backward pass instead of being kept.
+    pub fn recomputes(&self) -> bool {
+        self.recomputes
+    }
+
     /// The initial parameters and running statistics, to merge loaded ones into.
     pub fn initial(&self) -> Tensors {
         weights::initial(&self.program.graphs[TRAIN], self.settings.seed)
@@ -193,6 +182,7 @@ impl<'d> Trainer<'d> {
         let [parameters, statistics] = weights::all_pages(&self.program.pages, tensors);
         self.session.write_pages(PageList::Parameters, &parameters);
         self.session.write_pages(PageList::Statistics, &statistics);
+        self.set_averages(tensors);
     }
 
     /// Writes metrics, checkpoints and the model into a run folder from now on. A new run has its first checkpoint at
@@ -212,6 +202,9 @@ impl<'d> Trainer<'d> {
         checkpoint.check(&run.path, &self.program)?;
         self.check_progress(&checkpoint.progress, run)?;
         self.set_model(&checkpoint.model);
+        if let Some(averages) = &checkpoint.averages {
+            self.set_averages(averages);
+        }
         for (name, list) in slot_lists(&self.program.clone()) {
             if let Some(tensors) = checkpoint.optimizer.get(name) {
                 let pages = slot_pages(&self.program, tensors);
@@ -283,6 +276,7 @@ impl<'d> Trainer<'d> {
         let deadline = control.max_time.map(|time| Instant::now() + time.0);
         let mut evaluation = None;
         let mut queued = self.progress.step;
+        self.thaw_when_due().await?;
         self.start_clock();
         let mut loader = self.loader(total)?;
         while !self.is_exhausted()
@@ -302,6 +296,7 @@ impl<'d> Trainer<'d> {
             self.take_reports(if pausing { 0 } else { IN_FLIGHT }, total, observer).await?;
             if epoch_ends || queued == total {
                 evaluation = Some(self.finish_epoch(epoch_ends, observer).await?);
+                self.thaw_when_due().await?;
             } else if evaluating {
                 evaluation = Some(self.evaluate_midway(observer).await?);
             } else if saving || stopping || late {
@@ -339,8 +334,13 @@ impl<'d> Trainer<'d> {
 
     /// The parameters and running statistics as they are.
     pub async fn model(&mut self) -> Result<Tensors> {
-        let parameters = self.session.read_pages(PageList::Parameters).await?;
-        let statistics = self.session.read_pages(PageList::Statistics).await?;
+        self.tensors_of([PageList::Parameters, PageList::Statistics]).await
+    }
+
+    /// The tensors of lists that are laid out as parameters and running statistics.
+    pub(super) async fn tensors_of(&mut self, [parameters, statistics]: [PageList; 2]) -> Result<Tensors> {
+        let parameters = self.session.read_pages(parameters).await?;
+        let statistics = self.session.read_pages(statistics).await?;
         let mut tensors = weights::from_pages(&self.program.pages.parameters, &parameters);
         tensors.extend(weights::from_pages(&self.program.pages.statistics, &statistics));
         // In the graph's order, which is PyTorch's: a layer's statistics follow its parameters.
@@ -376,6 +376,8 @@ impl<'d> Trainer<'d> {
             step: number,
             learning_rate: self.learning_rate(step, total) as f32,
             clip_norm: self.settings.clip_norm.unwrap_or(f32::INFINITY),
+            clip_value: self.settings.clip_value.unwrap_or(f32::INFINITY),
+            ema_share: self.settings.ema.map_or(1.0, |ema| ema.share(step + 1) as f32),
             optimizer: self.settings.update.step_numbers(number + 1),
             ..Step::default()
         };

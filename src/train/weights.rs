@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::files;
 use crate::error::{Error, Result, nearest};
+use crate::files;
 use crate::graph::{Graph, NodeKind};
 use crate::plan::{PageSet, Pages};
 use crate::tensor::{CounterRng, HostTensor, Purpose, Shape};
@@ -80,6 +80,9 @@ impl TensorFile {
     /// Reads a file; f64, f16 and bf16 tensors become f32.
     pub fn read(path: &Path) -> Result<TensorFile> {
         let bytes = files::read(path)?;
+        if is_pickle(&bytes) {
+            return Err(Error::file(path, CONVERT));
+        }
         let damaged = |error: String| {
             Error::file(
                 path,
@@ -108,6 +111,16 @@ impl TensorFile {
         }
         Ok(read)
     }
+}
+
+/// What to do with a file of `torch.save`.
+const CONVERT: &str = "is a file of torch.save, a pickle, which can hold code and is not read; convert it: python -c \
+    \"import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in torch.load('FILE.pth', \
+    map_location='cpu', weights_only=True).items()}, 'FILE.safetensors')\"";
+
+/// Whether a file begins as `torch.save` begins one: as a zip archive, or formerly with a pickled magic number.
+fn is_pickle(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9")
 }
 
 /// Refuses offsets beyond the file before the safetensors crate adds them up, which can overflow.

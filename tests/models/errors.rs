@@ -2,10 +2,10 @@
 
 use wgrad::Error;
 use wgrad::graph::Mode;
-use wgrad::models::ModelSpec;
+use wgrad::models::{ModelSpec, built_in};
 
 /// The message for a model that is wrong on its own or for an image of its input.
-fn message(text: &str) -> String {
+pub fn message(text: &str) -> String {
     let built = text.parse::<ModelSpec>().and_then(|spec| spec.unbound()?.graph(Mode::Train, 2));
     built.map(drop).expect_err(text).to_string()
 }
@@ -85,7 +85,7 @@ fn arguments_that_are_missing_or_of_a_wrong_type() {
         (
             "init = \"he\"",
             "init is \"he\"; expected one of `default`, `kaiming_uniform`, `kaiming_uniform_fan_out`, \
-             `kaiming_normal`, `kaiming_normal_fan_out`, `xavier_uniform`, `xavier_normal`",
+             `kaiming_normal`, `kaiming_normal_fan_out`, `xavier_uniform`, `xavier_normal`, `trunc_normal`",
         ),
         (
             "stride = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]",
@@ -152,7 +152,12 @@ fn files_that_are_wrong_as_a_whole() {
         ("layers = []", "layers is empty".to_string()),
         ("layers = 3", "layers is a list of layers, not an integer".to_string()),
         ("inputs = [1, 2, 3]", "a model file has no key \"inputs\"; did you mean \"input\"?".to_string()),
-        ("zzz = 1", "a model file has no key \"zzz\"; there are input, classes, example, layers".to_string()),
+        (
+            "zzz = 1",
+            "a model file has no key \"zzz\"; there are input, classes, example, layers, \
+         blocks"
+                .to_string(),
+        ),
         ("input = 28\nlayers = [\"relu\"]", format!("input is 28; {input}")),
         ("input = [28, 28]\nlayers = [\"relu\"]", format!("input is [28, 28]; {input}")),
         ("input = [1, 28, 0]\nlayers = [\"relu\"]", format!("input is [1, 28, 0]; {input}")),
@@ -265,13 +270,15 @@ fn shapes_that_a_layer_cannot_take() {
 fn names_and_files_that_are_not_there_or_foreign() {
     let load = |path: &str| ModelSpec::load(path).expect_err(path);
     assert_eq!(
-        load("resnet18").to_string(),
-        "model \"resnet18\" is neither built in nor a file; did you mean \"resnet18-cifar\"?"
+        load("resnet19").to_string(),
+        "model \"resnet19\" is neither built in nor a file; did you mean \"resnet18\"?"
     );
     assert_eq!(
         load("missing/xyz.toml").to_string(),
-        "model \"missing/xyz.toml\" is neither built in nor a file; built in are seed-cnn, digits-cnn, lenet5, \
-         small-cnn, mobilenet_v2-cifar, resnet18-cifar, resnet50"
+        format!(
+            "model \"missing/xyz.toml\" is neither built in nor a file; built in are {}",
+            built_in().collect::<Vec<_>>().join(", ")
+        )
     );
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(load(&folder.path().to_string_lossy()), Error::Io { action: "read", .. }));

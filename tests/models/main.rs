@@ -1,5 +1,6 @@
 //! Models: the messages for wrong model files, the built-in networks, the builder, and that no text makes it panic.
 
+mod blocks;
 mod builder;
 mod errors;
 mod random;

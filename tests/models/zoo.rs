@@ -24,6 +24,18 @@ fn parameter_counts_are_pytorchs() {
         ("small-cnn", cifar, 100, 603_076, 384),
         ("mobilenet_v2-cifar", cifar, 10, 2_296_922, 35_088),
         ("resnet50", imagenet, 1000, 25_557_032, 53_120),
+        ("resnet18", imagenet, 1000, 11_689_512, 9_600),
+        ("resnet34", imagenet, 1000, 21_797_672, 17_024),
+        ("wide_resnet50_2", imagenet, 1000, 68_883_240, 68_224),
+        ("wide_resnet16_4-cifar", cifar, 10, 2_748_890, 3_616),
+        ("vgg11_bn", imagenet, 1000, 132_868_840, 5_504),
+        ("vgg16_bn", imagenet, 1000, 138_365_992, 8_448),
+        ("mobilenet_v2", imagenet, 1000, 3_504_872, 34_112),
+        ("mobilenet_v3_small", imagenet, 1000, 2_542_856, 12_112),
+        ("efficientnet_b0", imagenet, 1000, 5_288_548, 42_016),
+        ("convnext_tiny", imagenet, 1000, 28_589_128, 0),
+        ("densenet121", imagenet, 1000, 7_978_856, 83_648),
+        ("squeezenet1_1", imagenet, 1000, 1_235_496, 0),
         ("resnet18-cifar", cifar, 10, 11_173_962, 9_600),
         ("resnet18-cifar", mnist, 10, 11_172_810, 9_600),
         ("resnet18-cifar", cifar, 100, 11_220_132, 9_600),
@@ -49,34 +61,34 @@ fn every_built_in_model_shows_itself_and_stores_its_sizes() {
     for name in built_in() {
         let model = ModelSpec::load(name).unwrap().unbound().unwrap();
         assert_eq!(model.name(), name);
-        let text = bind(name, [2, 31, 33], 7).to_toml().unwrap().to_string();
-        assert!(text.starts_with("input = [2, 31, 33]\nclasses = 7\n"), "{text}");
+        let text = bind(name, [2, 33, 35], 7).to_toml().unwrap().to_string();
+        assert!(text.starts_with("input = [2, 33, 35]\nclasses = 7\n"), "{text}");
         let again = ModelSpec::parse(name, &text).unwrap().unbound().unwrap();
         let (graph, output) = again.graph(Mode::Eval, 5).unwrap();
         assert_eq!(graph.shape(output).to_vec(), [5, 7]);
-        assert_eq!(stored(&graph), stored(&bind(name, [2, 31, 33], 7).graph(Mode::Train, 1).unwrap().0));
+        assert_eq!(stored(&graph), stored(&bind(name, [2, 33, 35], 7).graph(Mode::Train, 2).unwrap().0));
         assert_eq!(again.to_toml().unwrap(), text);
     }
 }
 
 #[test]
-fn resnet_names_are_those_of_nn_sequential() {
+fn resnet_names_are_those_of_torchvision() {
     let (graph, _) = bind("resnet18-cifar", [3, 32, 32], 10).graph(Mode::Train, 2).unwrap();
     let stored = stored(&graph);
     let shapes = [
-        ("0.weight", vec![64, 3, 3, 3]),
-        ("3.body.0.weight", vec![64, 64, 3, 3]),
-        ("3.body.4.running_var", vec![64]),
-        ("7.shortcut.0.weight", vec![128, 64, 1, 1]),
-        ("7.shortcut.1.running_mean", vec![128]),
-        ("17.body.3.weight", vec![512, 512, 3, 3]),
-        ("21.bias", vec![10]),
+        ("conv1.weight", vec![64, 3, 3, 3]),
+        ("layer1.0.conv1.weight", vec![64, 64, 3, 3]),
+        ("layer1.0.bn2.running_var", vec![64]),
+        ("layer2.0.downsample.0.weight", vec![128, 64, 1, 1]),
+        ("layer2.0.downsample.1.running_mean", vec![128]),
+        ("layer4.1.conv2.weight", vec![512, 512, 3, 3]),
+        ("fc.bias", vec![10]),
     ];
     for (name, shape) in shapes {
         assert_eq!(stored.get(name), Some(&shape), "{name}");
     }
     assert_eq!(
-        stored.keys().filter(|name| name.contains("shortcut") && name.ends_with("0.weight")).count(),
+        stored.keys().filter(|name| name.contains("downsample") && name.ends_with("0.weight")).count(),
         3
     );
 }
@@ -104,7 +116,7 @@ fn summaries_list_layers_with_shapes_parameters_and_operations() {
     let (resnet, _) = bind("resnet18-cifar", [3, 32, 32], 10).graph(Mode::Eval, 1).unwrap();
     let rows = summary(&resnet).rows;
     let added = rows.iter().find(|row| row.operator == "add").unwrap();
-    assert_eq!((added.name.as_str(), added.output.to_vec()), ("3", vec![1, 64, 32, 32]));
+    assert_eq!((added.name.as_str(), added.output.to_vec()), ("layer1.0", vec![1, 64, 32, 32]));
 }
 
 /// Counted by PyTorch's forward hooks.

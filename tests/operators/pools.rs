@@ -94,7 +94,7 @@ fn what_does_not_fit_is_said_with_the_shape() {
         (&AvgPool2d::new(2).stride(0), &[1, 2, 5, 5], "kernel_size, stride and dilation must be at least 1"),
         (&AvgPool2d::new(2).divisor_override(0), &[1, 2, 5, 5], "divisor_override must be at least 1"),
         (&AdaptiveAvgPool2d::new([3, 0]), &[1, 2, 5, 5], "output_size must be at least 1, it is [3, 0]"),
-        (&GlobalAvgPool2d {}, &[4, 10], "input must be [N, C, H, W], it is [4, 10]"),
+        (&GlobalAvgPool2d::default(), &[4, 10], "input must be [N, C, H, W], it is [4, 10]"),
     ];
     for (layer, shape, wanted) in cases {
         let message = refusal(layer, shape);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use wgrad::graph::{Step, Update};
-use wgrad::optim::{Adagrad, Adam, Lion, RmsProp, Sgd};
+use wgrad::optim::{Adagrad, Adam, AdaptiveClip, AdjustLr, Lamb, Lion, Muon, RmsProp, Sgd};
 use wgrad::plan::PageList;
 use wgrad::tensor::Shape;
 
@@ -29,6 +29,7 @@ struct Case {
     args: Args,
     clip_norm: Option<f32>,
     clip_value: Option<f32>,
+    clip_adaptive: Option<f64>,
     steps: u32,
     atol: HashMap<String, f64>,
 }
@@ -38,20 +39,23 @@ struct Case {
 #[serde(deny_unknown_fields, default)]
 struct Args {
     lr: f32,
-    momentum: f64,
+    momentum: Option<f64>,
     dampening: f64,
-    nesterov: bool,
+    nesterov: Option<bool>,
     weight_decay: Option<f32>,
     betas: Option<[f64; 2]>,
     eps: Option<f64>,
     alpha: Option<f64>,
     centered: bool,
     lr_decay: f64,
+    ns_steps: Option<u32>,
+    adjust_lr_fn: Option<String>,
 }
 
 impl Case {
     fn update(&self) -> Arc<dyn Update> {
-        let Args { momentum, dampening, nesterov, centered, lr_decay, .. } = self.args;
+        let Args { dampening, centered, lr_decay, .. } = self.args;
+        let (momentum, nesterov) = (self.args.momentum.unwrap_or(0.0), self.args.nesterov.unwrap_or(false));
         let betas = |default| self.args.betas.unwrap_or(default);
         let eps = |default| self.args.eps.unwrap_or(default);
         let alpha = self.args.alpha.unwrap_or(0.99);
@@ -59,13 +63,31 @@ impl Case {
             "sgd" => Arc::new(Sgd { momentum, dampening, nesterov }),
             "rmsprop" => Arc::new(RmsProp { alpha, eps: eps(1e-8), momentum, centered }),
             "adagrad" => Arc::new(Adagrad { lr_decay, eps: eps(1e-10) }),
+            "lamb" => Arc::new(Lamb { betas: betas([0.9, 0.999]), eps: eps(1e-6) }),
+            "muon" => Arc::new(Muon {
+                momentum: self.args.momentum.unwrap_or(0.95),
+                nesterov: self.args.nesterov.unwrap_or(true),
+                ns_steps: self.args.ns_steps.unwrap_or(5),
+                adjust_lr: match self.args.adjust_lr_fn.as_deref() {
+                    None => AdjustLr::Original,
+                    Some("match_rms_adamw") => AdjustLr::MatchRmsAdamW,
+                    Some(other) => panic!("a golden has the adjustment {other}"),
+                },
+                first_and_last: true,
+                betas: betas([0.9, 0.999]),
+                eps: eps(1e-8),
+            }),
             "lion" => Arc::new(Lion { betas: betas([0.9, 0.99]) }),
             name => Arc::new(Adam { betas: betas([0.9, 0.999]), eps: eps(1e-8), decoupled: name == "adamw" }),
         }
     }
 
     fn weight_decay(&self) -> f32 {
-        self.args.weight_decay.unwrap_or(if self.optimizer == "adamw" { 0.01 } else { 0.0 })
+        self.args.weight_decay.unwrap_or(match self.optimizer.as_str() {
+            "adamw" | "lamb" => 0.01,
+            "muon" => 0.1,
+            _ => 0.0,
+        })
     }
 
     fn step(&self, done: u32) -> Step {
@@ -99,7 +121,8 @@ fn check(case: &Case, file: &SafeTensors<'_>, device: &Device) {
         (case.step(done), gradients.iter().zip(&initial).map(of_step).collect(), 1.0)
     });
     let steps: Vec<_> = steps.collect();
-    let mut run = Run::new(device, &initial, case.update(), case.weight_decay());
+    let clip = case.clip_adaptive.map(|clip_factor| AdaptiveClip { clip_factor });
+    let mut run = Run::clipped(device, &initial, case.update(), case.weight_decay(), clip);
     let mut got = HashMap::new();
     let mut reports = run.steps(&steps[..1]);
     got.extend((0..count).map(|i| (format!("want.param.{i}.step1"), run.tensor(PageList::Parameters, i))));
@@ -127,7 +150,7 @@ fn optimizers_follow_pytorch() {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let cases = &header.metadata().as_ref().unwrap()["cases"];
     let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
-    assert_eq!(cases.len(), 29);
+    assert_eq!(cases.len(), 37);
     for device in Device::all() {
         for case in &cases {
             check(case, &file, &device);
@@ -169,14 +192,21 @@ fn check_halt(device: &Device, update: &Arc<dyn Update>, bad: f32, in_loss: bool
     assert_eq!(run.state(), good, "{what}");
 }
 
+fn muon() -> Muon {
+    let (momentum, nesterov, ns_steps, adjust_lr) = (0.9, true, 5, AdjustLr::Original);
+    Muon { momentum, nesterov, ns_steps, adjust_lr, first_and_last: true, betas: [0.9, 0.999], eps: 1e-8 }
+}
+
 #[test]
 fn nothing_changes_from_the_first_step_that_is_not_finite() {
-    let updates: [Arc<dyn Update>; 5] = [
+    let updates: [Arc<dyn Update>; 7] = [
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         Arc::new(RmsProp { alpha: 0.9, eps: 1e-8, momentum: 0.9, centered: true }),
         Arc::new(Adagrad { lr_decay: 0.1, eps: 1e-10 }),
         Arc::new(Lion { betas: [0.9, 0.99] }),
+        Arc::new(Lamb { betas: [0.9, 0.999], eps: 1e-6 }),
+        Arc::new(muon()),
     ];
     for device in Device::all() {
         for update in &updates {

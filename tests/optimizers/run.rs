@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use pollster::block_on;
 use wgrad::gpu::{self, Gpu};
-use wgrad::graph::{Graph, Init, Mode, ParameterGroup, Real, Step, TensorDesc, Update};
+use wgrad::graph::{GradientRule, Graph, Init, Mode, ParameterGroup, Real, Step, TensorDesc, Update};
+use wgrad::optim::AdaptiveClip;
 use wgrad::plan::{Data, Optimizer, PageList, Program, StepReport};
 use wgrad::tensor::Shape;
 use wgrad::{cpu, selftest};
@@ -59,7 +60,19 @@ enum Session {
 
 impl Run {
     pub fn new(device: &Device, initial: &[(Shape, Vec<f32>)], update: Arc<dyn Update>, decay: f32) -> Run {
-        let program = Arc::new(program(initial, update, decay));
+        Run::clipped(device, initial, update, decay, None)
+    }
+
+    /// The same with gradients clipped by units.
+    pub fn clipped(
+        device: &Device,
+        initial: &[(Shape, Vec<f32>)],
+        update: Arc<dyn Update>,
+        decay: f32,
+        clip: Option<AdaptiveClip>,
+    ) -> Run {
+        let clip = clip.map(|clip| Arc::new(clip) as Arc<dyn GradientRule>);
+        let program = Arc::new(program(initial, update, decay, clip));
         let set = &program.pages.parameters;
         let mut pages = set.zeroed();
         for ((name, ..), (_, data)) in set.tensors().iter().zip(initial) {
@@ -125,10 +138,15 @@ impl Run {
     }
 }
 
-fn program(tensors: &[(Shape, Vec<f32>)], update: Arc<dyn Update>, weight_decay: f32) -> Program {
+fn program(
+    tensors: &[(Shape, Vec<f32>)],
+    update: Arc<dyn Update>,
+    weight_decay: f32,
+    clip: Option<Arc<dyn GradientRule>>,
+) -> Program {
     let mut graph = Graph::new(Mode::Train);
     for (i, (shape, _)) in tensors.iter().enumerate() {
-        let parameter = graph.parameter(&format!("param.{i}"), shape.clone(), Init::Default).unwrap();
+        let parameter = graph.parameter(&format!("{i}.weight"), shape.clone(), Init::Default).unwrap();
         let gradient = graph.input(&format!("grad.{i}"), TensorDesc::f32(shape.clone()));
         graph.set_gradient(parameter, gradient);
     }
@@ -138,7 +156,8 @@ fn program(tensors: &[(Shape, Vec<f32>)], update: Arc<dyn Update>, weight_decay:
     let loss = graph.input("loss", TensorDesc::f32([]));
     graph.output("loss", loss);
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay }; tensors.len()];
-    Program::new(vec![graph], Some(Optimizer { update, groups }), 128 << 20).unwrap()
+    let optimizer = Optimizer { clip, ..Optimizer::new(update, groups) };
+    Program::new(vec![graph], Some(optimizer), 128 << 20).unwrap()
 }
 
 fn on_cpu<T: cpu::Element>(program: &Arc<Program>, pages: &[Vec<f32>]) -> cpu::Session<T> {

@@ -40,7 +40,9 @@ layers = [
 "#;
 
 fn models() -> Vec<Model> {
-    let built_in = built_in().map(|name| ModelSpec::load(name).unwrap());
+    // The vggs' first linear layer is larger than a binding.
+    let built_in = built_in().filter(|name| !name.starts_with("vgg"));
+    let built_in = built_in.map(|name| ModelSpec::load(name).unwrap());
     built_in
         .chain([ModelSpec::parse("branches", BRANCHES).unwrap()])
         .map(|spec| spec.bind(spec.unbound().unwrap().input(), 10).unwrap())
@@ -57,7 +59,7 @@ fn program_of(model: &Model, batch_size: usize, max_page_bytes: u64, precision: 
     let graphs = vec![train_graph(model, &task).unwrap(), eval_graph(model, &task).unwrap()];
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.01 }; graphs[TRAIN].parameters().len()];
     let update = Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true });
-    Program::new(graphs, Some(Optimizer { update, groups }), max_page_bytes).unwrap()
+    Program::new(graphs, Some(Optimizer::new(update, groups)), max_page_bytes).unwrap()
 }
 
 /// Bytes of the largest parameter: the smallest limit of a page.
@@ -73,7 +75,9 @@ fn every_read_of_a_model_finds_what_was_written_last() {
             let program = program_of(&model, batch, 128 << 20, precision);
             let one_page_each = program_of(&model, batch, largest(&program), precision);
             assert!(one_page_each.pages.parameters.page_lens().len() > 1);
-            for program in [program, one_page_each] {
+            let mut recomputing = program_of(&model, batch, 128 << 20, precision);
+            recomputing.recompute().unwrap();
+            for program in [program, one_page_each, recomputing] {
                 for graph in &program.graphs {
                     let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
                     let mode = graph.mode();
@@ -135,8 +139,16 @@ fn faulty_plans_are_found() {
 
 #[test]
 fn temporaries_are_not_much_larger_than_what_lives_at_once() {
-    for model in models() {
-        let program = program(&model, 4, 128 << 20);
+    let recomputing = |model: &Model| {
+        let mut program = program(model, 4, 128 << 20);
+        program.recompute().unwrap();
+        program
+    };
+    // Recomputation leaves few values, whose sizes differ more: 1.60 for resnet18.
+    for (model, program, most) in models()
+        .iter()
+        .flat_map(|model| [(model, program(model, 4, 128 << 20), 1.5), (model, recomputing(model), 1.75)])
+    {
         for graph in &program.graphs {
             let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
             let least = replay(&program, graph, &plan, PORTABLE).unwrap();
@@ -148,7 +160,7 @@ fn temporaries_are_not_much_larger_than_what_lives_at_once() {
                 plan.temporary_bytes()
             );
             // What is lost is less where it matters: 1.05 for resnet18-cifar, 1.42 for lenet5's third of a megabyte.
-            assert!((1.0..1.5).contains(&ratio), "{}, {:?}: {ratio}", model.name(), graph.mode());
+            assert!((1.0..most).contains(&ratio), "{}, {:?}: {ratio}", model.name(), graph.mode());
         }
     }
 }

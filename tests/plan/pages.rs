@@ -116,7 +116,7 @@ fn cases() -> Vec<Case> {
 fn program(graph: Graph) -> Program {
     let groups = vec![ParameterGroup { rate: 1.0, weight_decay: 0.1 }; graph.parameters().len()];
     let update = Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });
-    Program::new(vec![graph], Some(Optimizer { update, groups }), 128 << 20).unwrap()
+    Program::new(vec![graph], Some(Optimizer::new(update, groups)), 128 << 20).unwrap()
 }
 
 #[test]

@@ -129,6 +129,7 @@ impl Replay<'_> {
                 }
                 NodeKind::Parameter(_) => self.page(graph, value, PageList::Parameters),
                 NodeKind::Statistic(_) => self.page(graph, value, PageList::Statistics),
+                NodeKind::Gradient => self.page(graph, value, PageList::Gradients),
                 NodeKind::Op(_) => continue,
             };
             self.write(Place { memory, offset, bytes }, Content::Value(value));

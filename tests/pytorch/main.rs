@@ -7,3 +7,4 @@ mod init;
 mod networks;
 mod operators;
 mod training;
+mod zoo;

@@ -90,7 +90,7 @@ fn program(name: &str, file: &Golden, settings: &Settings) -> Program {
     let graphs = vec![train_graph(&model, &task).unwrap(), eval_graph(&model, &task).unwrap()];
     let group = ParameterGroup { rate: 1.0, weight_decay: settings.args.weight_decay };
     let groups = vec![group; graphs[TRAIN].parameters().len()];
-    Program::new(graphs, Some(Optimizer { update: settings.update(), groups }), 128 << 20).unwrap()
+    Program::new(graphs, Some(Optimizer::new(settings.update(), groups)), 128 << 20).unwrap()
 }
 
 #[test]

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "plan"]),
     ("data", &["error", "files", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
+    ("fetch", &["error"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
@@ -34,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "selftest", "train",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train",
         ],
     ),
 ];
@@ -131,7 +132,8 @@ fn what_describes_and_executes_has_no_threads_files_or_clocks() {
 
 #[test]
 fn crates_stay_in_their_place() {
-    let homes: [(&str, &[&str]); 5] = [
+    let homes: [(&str, &[&str]); 6] = [
+        ("ureq", &["src/fetch/"]),
         ("wgpu", &["src/gpu/"]),
         ("naga", &["src/gpu/"]),
         ("pulp", &["src/ops/shared/simd.rs"]),

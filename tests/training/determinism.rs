@@ -10,7 +10,7 @@ use wgrad::train::{Checkpoint, Device, Run};
 use super::setup::{Outcome, Setup, Watch, devices};
 
 /// Steps of an epoch of [`setup`].
-const EPOCH: u64 = 11;
+pub const EPOCH: u64 = 11;
 
 const MODEL: &str = r#"
 layers = [
@@ -23,9 +23,13 @@ layers = [
 
 /// Over an epoch's end, with running statistics, dropout, clipping and a changing rate.
 fn setup(seed: u64) -> Setup {
-    let text = "data = 'digits'\nbatch_size = 128\nmax_steps = 14\noptimizer = 'adamw'\nschedule = 'cosine'\n\
-                clip_norm = 1.0\nseed = ";
-    let mut setup = Setup::of_flags(&format!("{text}{seed}"));
+    setup_of(&format!("optimizer = 'adamw'\nschedule = 'cosine'\nclip_norm = 1.0\nseed = {seed}"))
+}
+
+/// The same run with another recipe.
+pub fn setup_of(recipe: &str) -> Setup {
+    let text = "data = 'digits'\nbatch_size = 128\nmax_steps = 14";
+    let mut setup = Setup::of_flags(&format!("{text}\n{recipe}"));
     setup.model = ModelSpec::parse("small", MODEL).unwrap().bind([1, 8, 8], 10).unwrap();
     assert_eq!((setup.data.train.len() / setup.recipe.batch_size) as u64, EPOCH);
     setup
@@ -79,7 +83,7 @@ pub fn interrupted(setup: &Setup, device: &Device, step: u64) -> Outcome {
     block_on(trainer.record_in(run)).unwrap();
     watch.stop_after = None;
     let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
-    Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
+    Outcome::of(watch.losses, &mut trainer, evaluation)
 }
 
 #[test]

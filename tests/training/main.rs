@@ -5,5 +5,6 @@ mod determinism;
 mod digits;
 mod evaluation;
 mod mnist;
+mod parts;
 mod placement;
 mod setup;

@@ -25,7 +25,7 @@ fn setup() -> Setup {
     setup
 }
 
-fn trainer<'d>(setup: &Setup, data: &'d Dataset, placement: Placement, device: &Device) -> Trainer<'d> {
+fn trainer<'d>(setup: &'d Setup, data: &'d Dataset, placement: Placement, device: &Device) -> Trainer<'d> {
     let settings = Settings { placement, ..Settings::of(&setup.recipe, setup.recipe.batch_size) };
     block_on(Trainer::new(&setup.model, data, setup.normalization.clone(), settings, device)).unwrap()
 }
@@ -33,7 +33,7 @@ fn trainer<'d>(setup: &Setup, data: &'d Dataset, placement: Placement, device: &
 fn train(mut trainer: Trainer<'_>) -> Outcome {
     let mut watch = Watch::default();
     let evaluation = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap().evaluation;
-    Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
+    Outcome::of(watch.losses, &mut trainer, evaluation)
 }
 
 /// The images of a split as files in a folder.

@@ -59,8 +59,7 @@ impl Setup {
         let mut trainer = self.trainer(device);
         let mut watch = Watch::default();
         let trained = block_on(trainer.train(&mut watch, &AtomicBool::new(false))).unwrap();
-        let evaluation = trained.evaluation;
-        Outcome { losses: watch.losses, model: block_on(trainer.model()).unwrap(), evaluation }
+        Outcome::of(watch.losses, &mut trainer, trained.evaluation)
     }
 }
 
@@ -69,10 +68,17 @@ impl Setup {
 pub struct Outcome {
     pub losses: Vec<f32>,
     pub model: Tensors,
+    pub averages: Option<Tensors>,
     pub evaluation: Evaluation,
 }
 
 impl Outcome {
+    pub fn of(losses: Vec<f32>, trainer: &mut Trainer<'_>, evaluation: Evaluation) -> Outcome {
+        let model = block_on(trainer.model()).unwrap();
+        let averages = block_on(trainer.averages()).unwrap();
+        Outcome { losses, model, averages, evaluation }
+    }
+
     /// The first thing whose bits differ.
     pub fn difference(&self, other: &Outcome) -> Option<String> {
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
@@ -81,10 +87,20 @@ impl Outcome {
             return Some(format!("losses, from step {at:?}: {:?} and {:?}", self.losses, other.losses));
         }
         assert!(self.model.keys().eq(other.model.keys()));
-        let tensors = self.model.iter().zip(other.model.values());
+        assert_eq!(self.averages.is_some(), other.averages.is_some());
+        let all = |outcome: &'_ Outcome| -> Vec<(String, wgrad::tensor::HostTensor)> {
+            let averages = outcome.averages.iter().flatten();
+            outcome
+                .model
+                .iter()
+                .chain(averages)
+                .map(|(name, tensor)| (name.clone(), tensor.clone()))
+                .collect()
+        };
+        let tensors = all(self).into_iter().zip(all(other).into_iter().map(|(_, tensor)| tensor));
         let mut differing = tensors.filter(|((_, a), b)| bits(&a.data) != bits(&b.data));
         if let Some(((name, _), _)) = differing.next() {
-            return Some(name.clone());
+            return Some(name);
         }
         (self.evaluation != other.evaluation).then(|| "the evaluation".to_string())
     }

@@ -3,7 +3,7 @@
 use super::batch_norm_host::{Channels, Data};
 use super::matrix::Matrix;
 use crate::cpu_kernel;
-use crate::graph::{Context, DispatchBuilder, Lower, Mode, Op, Real, Slot, TensorDesc, View, ViewMut};
+use crate::graph::{Context, DispatchBuilder, Lower, Op, Real, Slot, TensorDesc, View, ViewMut};
 use crate::ops::batch_norm::{Normalization, inverted, matrix};
 
 /// The gradients: `(grad_output, input, mean, invstd or running_var[, weight, bias]) -> grad_input[, grad_weight,
@@ -90,9 +90,9 @@ impl NormalizationGrad {
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         let (matrix, forward) = (matrix(inputs[1].shape()), &self.forward);
         let [grad, input, mean, spread] = [0, 1, 2, 3].map(|i| inputs[i].real);
-        let invstd = match forward.mode {
-            Mode::Train => spread.to_vec(),
-            Mode::Eval => inverted(spread, T::of(f64::from(forward.eps))),
+        let invstd = match forward.training() {
+            true => spread.to_vec(),
+            false => inverted(spread, T::of(f64::from(forward.eps))),
         };
         let channels = Channels::new(mean, &invstd, &inputs[4..]);
         let data = Data { host: context.host, matrix: &matrix, input, epilogue: forward.epilogue };

@@ -1,6 +1,8 @@
 //! What `add` and `mul` have in common: broadcasting as in PyTorch. Each names its function in Rust and in WGSL
 //! (`combine`); bindings and the entry point are in `shaders/shared/binary.wgsl`.
 
+use std::sync::Arc;
+
 use super::simd::vectorised;
 use super::unary::CHUNK;
 use crate::cpu_kernel;
@@ -47,6 +49,10 @@ impl<C: Combine> Op for Binary<C> {
             });
         }
         Ok(summed)
+    }
+
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(self.clone()), inputs.to_vec()))
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {

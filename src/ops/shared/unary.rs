@@ -1,6 +1,8 @@
 //! What the elementwise activations have in common: each names a function and its derivative, in Rust and in WGSL
 //! (`activation`, `derivative`); bindings and entry points are in `shaders/shared/unary.wgsl`.
 
+use std::sync::Arc;
+
 use crate::cpu_kernel;
 use crate::error::Result;
 use crate::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
@@ -52,6 +54,10 @@ impl<A: Activation> Op for Unary<A> {
     fn backward(&self, b: &mut Backward<'_>) -> Result<Vec<Option<Value>>> {
         let (grad, input) = (b.grad_output(), b.input(0));
         Ok(vec![b.when_needed(0, UnaryGrad(self.0.clone()), &[grad, input])?])
+    }
+
+    fn again(&self, inputs: &[Value], _: &[Value]) -> Option<(Arc<dyn Op>, Vec<Value>)> {
+        Some((Arc::new(self.clone()), inputs.to_vec()))
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {

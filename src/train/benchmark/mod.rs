@@ -12,7 +12,7 @@ use rand::RngExt;
 use super::device::Device;
 use super::micro_batches;
 use super::program::{self, TRAIN, Task};
-use super::recipe::Algorithm;
+use super::recipe::{Algorithm, Recompute};
 use super::session::Session;
 use super::weights;
 use crate::error::Result;
@@ -38,6 +38,8 @@ pub struct BenchmarkSettings {
     pub algorithm: Algorithm,
     /// Whether to train layer by layer, without fusion.
     pub unfused: bool,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// Whether to time each kernel of a step.
     pub profile: bool,
     /// When the process started.
@@ -52,12 +54,13 @@ pub async fn benchmark(
     settings: &BenchmarkSettings,
 ) -> Result<Benchmark> {
     let training = if settings.unfused { program::unfused_training } else { program::training };
-    let program = Arc::new(training(model, task, settings.algorithm.update(), 0.0, device)?);
+    let mut program = training(model, task, settings.algorithm.update(), 0.0, device)?;
+    if settings.recompute.attempts(device)[0] {
+        program.recompute()?;
+    }
+    let program = Arc::new(program);
     let mut session = Session::new(device, program.clone()).await?;
-    let [parameters, statistics] =
-        weights::all_pages(&program.pages, &weights::initial(&program.graphs[TRAIN], 0));
-    session.write_pages(PageList::Parameters, &parameters);
-    session.write_pages(PageList::Statistics, &statistics);
+    write_initial(&program, &mut session);
     let mut training = Training { session, batch: random_batch(task), settings };
     let times = training.time_steps().await?;
     let device_bytes = training.session.device_bytes();
@@ -81,6 +84,13 @@ pub async fn benchmark(
         peak,
     };
     Ok(measured.summarize(model.name(), task.batch_size, settings))
+}
+
+fn write_initial(program: &Program, session: &mut Session) {
+    let pages = weights::all_pages(&program.pages, &weights::initial(&program.graphs[TRAIN], 0));
+    for (list, pages) in [PageList::Parameters, PageList::Statistics].into_iter().zip(&pages) {
+        session.write_pages(list, pages);
+    }
 }
 
 /// Milliseconds of the timed steps, and when the first step was done.

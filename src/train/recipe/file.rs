@@ -5,8 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{
-    AugmentSettings, ControlSettings, InputSettings, LengthSettings, OptimizerSettings, Recipe,
-    ResolvedRecipe, RunSettings, ScheduleSettings,
+    AugmentSettings, ControlSettings, GroupSettings, InputSettings, LengthSettings, OptimizerSettings,
+    Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;
@@ -65,6 +65,7 @@ impl Recipe {
             schedule: toml::from_str(text).map_err(fail)?,
             control: toml::from_str(text).map_err(fail)?,
             run: toml::from_str(text).map_err(fail)?,
+            groups: toml::from_str(text).map_err(fail)?,
             augment: toml::from_str::<Tables>(text).map_err(fail)?.augment,
         })
     }
@@ -78,6 +79,7 @@ impl Recipe {
             fields::fields_of::<ScheduleSettings>(),
             fields::fields_of::<ControlSettings>(),
             fields::fields_of::<RunSettings>(),
+            fields::fields_of::<GroupSettings>(),
         ];
         themes.concat()
     }

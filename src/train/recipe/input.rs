@@ -16,8 +16,10 @@ pub struct InputSettings {
     /// [default: digits]
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
-    /// A built-in model (seed-cnn, digits-cnn, lenet5, small-cnn, mobilenet_v2-cifar, resnet18-cifar, resnet50) or a TOML file [default: digits-cnn
-    /// for the digits, else small-cnn]
+    /// A built-in model (seed-cnn, digits-cnn, lenet5, small-cnn, squeezenet1_1, mobilenet_v2-cifar,
+    /// mobilenet_v3_small, wide_resnet16_4-cifar, mobilenet_v2, efficientnet_b0, densenet121, resnet18-cifar,
+    /// resnet18, resnet34-cifar, resnet34, resnet50-cifar, resnet50, convnext_tiny, wide_resnet50_2, vgg11_bn,
+    /// vgg16_bn) or a TOML file [default: digits-cnn for the digits, else small-cnn]
     #[arg(long, value_name = "NAME|FILE")]
     pub model: Option<String>,
     /// Start from the weights in this safetensors file, taken by name
@@ -37,6 +39,10 @@ pub struct InputSettings {
     /// folder: keep decoded pictures in this file, and read them there the next time
     #[arg(long, value_name = "FILE")]
     pub cache: Option<PathBuf>,
+    /// Start from the weights of a network of other classes: a safetensors file, or hf:OWNER/NAME on the Hugging Face hub.
+    /// The last layer is new where the number of classes differs
+    #[arg(long, value_name = "FILE|hf:OWNER/NAME")]
+    pub pretrained: Option<String>,
     /// Take the samples in file order
     #[arg(long = "no-shuffle", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL", value_parser = not)]
@@ -49,6 +55,16 @@ pub struct InputSettings {
 }
 
 impl InputSettings {
+    pub(super) fn pretrained(&self) -> Result<Option<String>> {
+        if self.pretrained.is_some() && self.init.is_some() {
+            return fail("--init and --pretrained are both weights to start from; give one of them");
+        }
+        if self.pretrained.as_deref() == Some("") {
+            return fail("--pretrained is empty; give a file of weights or hf:OWNER/NAME");
+        }
+        Ok(self.pretrained.clone())
+    }
+
     pub(super) fn data(&self) -> DataSource {
         self.data.clone().unwrap_or(DataSource::Digits)
     }

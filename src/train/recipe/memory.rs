@@ -3,11 +3,26 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::theme::names;
 use crate::error::{Error, Result};
 
 /// A number of bytes: the value of `--memory-limit`, such as `512MiB` or `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemorySize(pub u64);
+
+names! { "way to recompute",
+/// Whether activations that are cheap to make again are kept for the backward pass: the value of `--recompute`. No result
+/// depends on it.
+pub enum Recompute {
+    /// On the CPU they are recomputed, on a GPU before a step would have to be split into micro-batches.
+    #[default]
+    Auto = "auto",
+    /// They are recomputed where that needs less memory.
+    Always = "always",
+    /// They are kept.
+    Never = "never",
+}
+}
 
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),

@@ -15,6 +15,7 @@ mod control;
 mod dependent;
 mod device;
 mod file;
+mod groups;
 mod input;
 mod length;
 mod memory;
@@ -32,10 +33,11 @@ use serde::Serialize;
 pub use augment::{AugmentSettings, AutoName, Interpolation, PaddingMode};
 pub use control::{Control, ControlSettings, MaxTime};
 pub use device::DeviceChoice;
+pub use groups::{GroupSettings, GroupTable};
 pub use input::InputSettings;
 pub use length::{Length, LengthSettings};
-pub use memory::MemorySize;
-pub use optimizer::{Algorithm, OptimizerName, OptimizerSettings};
+pub use memory::{MemorySize, Recompute};
+pub use optimizer::{AdjustLrName, Algorithm, OptimizerName, OptimizerSettings};
 pub use resolved::ResolvedRecipe;
 pub use run::{Precision, RunSettings};
 pub use schedule::{ScheduleName, ScheduleSettings, UnitName};
@@ -72,6 +74,10 @@ pub struct Recipe {
     #[serde(flatten)]
     #[command(flatten)]
     pub run: RunSettings,
+    /// Parameter groups; last, because the tables of a TOML file are.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub groups: GroupSettings,
     /// Augmentation: a table of its own.
     #[serde(skip_serializing_if = "is_open")]
     #[command(flatten)]
@@ -106,6 +112,7 @@ impl Recipe {
             schedule: self.schedule.over(base.schedule),
             control: self.control.over(base.control),
             run: self.run.over(base.run),
+            groups: self.groups.over(base.groups),
             augment: self.augment.over(base.augment),
         }
     }
@@ -147,12 +154,17 @@ impl Recipe {
             batch_size: self.length.batch_size()?,
             micro_batch_size: self.length.micro_batch_size()?,
             memory_limit: self.run.memory_limit,
+            recompute: self.run.recompute.unwrap_or_default(),
             shuffle: self.input.shuffle.unwrap_or(true),
             normalize: self.input.normalize.unwrap_or(true),
             algorithm: self.optimizer.algorithm()?,
-            weight_decay: self.optimizer.weight_decay()?,
+            groups: self.groups.rules(self.optimizer.weight_decay()?)?,
+            unfreeze_at: self.groups.unfreeze_at()?,
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
+            clip_value: self.optimizer.clip_value()?,
+            adaptive_clip: self.optimizer.adaptive_clip()?,
+            ema: self.optimizer.ema()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
             control: self.control.control()?,
             precision: self.run.precision.unwrap_or_default(),
@@ -162,6 +174,7 @@ impl Recipe {
             quiet: self.run.quiet.unwrap_or(false),
             device: self.run.device.unwrap_or(DeviceChoice::Auto),
             cooperative: self.run.cooperative.unwrap_or(false),
+            pretrained: self.input.pretrained()?,
             init: self.input.init,
             out: self.run.out,
             augmentation,

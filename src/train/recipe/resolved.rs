@@ -2,13 +2,14 @@ use std::path::PathBuf;
 
 use super::schedule::check_schedule;
 use super::{
-    Algorithm, AugmentSettings, Control, DeviceChoice, InputSettings, Length, LengthSettings, MemorySize,
-    OptimizerSettings, Precision, Recipe, RunSettings, ScheduleSettings,
+    Algorithm, AugmentSettings, Control, DeviceChoice, GroupSettings, InputSettings, Length, LengthSettings,
+    MemorySize, OptimizerSettings, Precision, Recipe, Recompute, RunSettings, ScheduleSettings,
 };
 use crate::augment::{Augmentation, Mixing};
 use crate::data::{DataSource, ImageSize, LoadOptions};
 use crate::error::Result;
-use crate::optim::{RunLength, Schedule};
+use crate::optim::{AdaptiveClip, Ema, RunLength, Schedule};
+use crate::train::groups::GroupRules;
 
 /// A recipe in which everything is definite and within its range; made by [`Recipe::resolve`].
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub struct ResolvedRecipe {
     pub model: String,
     /// Weights to start from.
     pub init: Option<PathBuf>,
+    /// Weights of a network of other classes: a file, or `hf:OWNER/NAME`.
+    pub pretrained: Option<String>,
     /// How long to train.
     pub length: Length,
     /// Samples in a step.
@@ -33,18 +36,28 @@ pub struct ResolvedRecipe {
     pub micro_batch_size: Option<usize>,
     /// What the run may allocate on the device.
     pub memory_limit: Option<MemorySize>,
+    /// Whether activations that are cheap to make again are kept for the backward pass.
+    pub recompute: Recompute,
     /// Whether every epoch has an order of its own.
     pub shuffle: bool,
     /// Whether pixels are normalised.
     pub normalize: bool,
     /// The optimizer.
     pub algorithm: Algorithm,
-    /// Decay of all parameters.
-    pub weight_decay: f64,
+    /// Weight decay, learning-rate factors and frozen parameters.
+    pub groups: GroupRules,
+    /// The epoch, from 0, before which frozen parameters are not trained.
+    pub unfreeze_at: Option<u32>,
     /// Part of the target that is spread over all classes.
     pub label_smoothing: f64,
     /// Norm to which gradients are scaled down.
     pub clip_norm: Option<f64>,
+    /// What elements of gradients are brought within of zero.
+    pub clip_value: Option<f64>,
+    /// Clipping of each unit's gradient by its weights.
+    pub adaptive_clip: Option<AdaptiveClip>,
+    /// Running averages of the weights.
+    pub ema: Option<Ema>,
     /// The learning rate of every step.
     pub schedule: Schedule,
     /// Evaluations, kept checkpoints and early ends.
@@ -95,6 +108,7 @@ impl ResolvedRecipe {
                 data: Some(self.data.clone()),
                 model: Some(self.model.clone()),
                 init: self.init.clone(),
+                pretrained: self.pretrained.clone(),
                 shuffle: Some(self.shuffle),
                 normalize: Some(self.normalize),
                 image_size: self.size.map(|size| size.image as u32),
@@ -109,9 +123,13 @@ impl ResolvedRecipe {
             },
             optimizer: OptimizerSettings {
                 lr: Some(self.schedule.lr),
-                weight_decay: Some(self.weight_decay),
+                weight_decay: Some(self.groups.weight_decay),
                 label_smoothing: Some(self.label_smoothing),
                 clip_norm: self.clip_norm,
+                clip_value: self.clip_value,
+                clip_adaptive: self.adaptive_clip.map(|clip| clip.clip_factor),
+                ema_decay: self.ema.map(|ema| ema.decay),
+                ema_warmup: self.ema.map(|ema| ema.warmup),
                 ..self.algorithm.settings()
             },
             schedule: ScheduleSettings::of(&self.schedule),
@@ -122,11 +140,13 @@ impl ResolvedRecipe {
                 device: Some(self.device.clone()),
                 cooperative: Some(self.cooperative),
                 memory_limit: self.memory_limit,
+                recompute: Some(self.recompute),
                 out: self.out.clone(),
                 checkpoint_every: self.checkpoint_every,
                 log_every: Some(self.log_every),
                 quiet: Some(self.quiet),
             },
+            groups: GroupSettings::of(&self.groups, self.unfreeze_at),
             augment: self.augment.clone(),
         }
     }

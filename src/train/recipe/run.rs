@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::range::{count, require};
 use super::theme::{names, theme};
-use super::{DeviceChoice, MemorySize};
+use super::{DeviceChoice, MemorySize, Recompute};
 use crate::error::Result;
 use crate::graph::{Graph, Mode};
 use crate::ops::cast::autocast;
@@ -30,6 +30,10 @@ pub struct RunSettings {
     /// The most to allocate on the device, such as 512MiB or 2GB [default: all that it has]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<MemorySize>,
+    /// Make cheap activations again in the backward pass instead of keeping them; no result changes [default: auto, which
+    /// does on the CPU, and on a GPU before it splits a step]
+    #[arg(long, value_name = "WHEN")]
+    pub recompute: Option<Recompute>,
     /// The folder of the run [default: a new one in runs/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -29,7 +29,7 @@ fn defaults_are_neutral_and_pytorchs() {
     assert_eq!((bare.data, bare.model.as_str()), (DataSource::Digits, "digits-cnn"));
     assert_eq!((bare.length, bare.batch_size), (Length::Epochs(10), 64));
     let sgd = Sgd { momentum: 0.0, dampening: 0.0, nesterov: false };
-    assert_eq!((bare.algorithm, bare.weight_decay), (Algorithm::Sgd(sgd), 0.0));
+    assert_eq!((bare.algorithm, bare.groups.weight_decay), (Algorithm::Sgd(sgd), 0.0));
     assert_eq!((bare.schedule.lr, bare.schedule.warmup_steps), (1e-3, 0));
     assert_eq!(bare.schedule.curve, Curve::Constant);
     assert_eq!((bare.label_smoothing, bare.clip_norm), (0.0, None));
@@ -39,10 +39,10 @@ fn defaults_are_neutral_and_pytorchs() {
     assert_eq!(resolve("data = \"mnist:/x\"").model, "small-cnn");
     let adam = Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false };
     let resolved = resolve("optimizer = \"adam\"");
-    assert_eq!((resolved.algorithm, resolved.weight_decay), (Algorithm::Adam(adam), 0.0));
+    assert_eq!((resolved.algorithm, resolved.groups.weight_decay), (Algorithm::Adam(adam), 0.0));
     let resolved = resolve("optimizer = \"adamw\"");
     let adamw = Adam { decoupled: true, ..adam };
-    assert_eq!((resolved.algorithm, resolved.weight_decay), (Algorithm::Adam(adamw), 0.01));
+    assert_eq!((resolved.algorithm, resolved.groups.weight_decay), (Algorithm::Adam(adamw), 0.01));
     let one_cycle = Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 };
     assert_eq!(resolve("schedule = \"one-cycle\"").schedule.curve, one_cycle);
 }
@@ -121,10 +121,15 @@ fn resolved_recipes_round_trip() {
         "schedule = \"one-cycle\"\npct_start = 0\ndiv_factor = 1\nfinal_div_factor = 1",
         "optimizer = \"rmsprop\"\nalpha = 0.9\nmomentum = 0.5\ncentered = true\neps = 1e-3",
         "optimizer = \"adagrad\"\nlr_decay = 0.1",
+        "optimizer = \"lamb\"\nbetas = [0.8, 0.9]\nclip_adaptive = 0.01",
+        "optimizer = \"muon\"\nadjust_lr = \"match-rms-adamw\"\nns_steps = 3\nmuon_first_and_last = true",
         "optimizer = \"lion\"\nbetas = [0.95, 0.98]\nweight_decay = 0.1",
         "schedule = \"polynomial\"\npower = 2\nwarmup_steps = 3",
         "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
         "schedule = \"reduce-on-plateau\"\nplateau_factor = 0.5\nplateau_patience = 2\nplateau_cooldown = 1",
+        "clip_value = 0.5\nema_decay = 0.999\nema_warmup = true\nlayer_decay = 0.75\nunfreeze_at = 2\n\
+         no_decay_on_norms_and_biases = true\nfreeze = [\"a.*\", \"b\"]\n[[group]]\npattern = \"head.*\"\n\
+         lr_factor = 10.0\n[[group]]\npattern = \"*.bias\"\nweight_decay = 0.0\nfreeze = true",
         "device = 2\nshuffle = false\nnormalize = false",
         "[augment]\ncrop_padding = 4\nhorizontal_flip = 0.5\nauto_augment = \"rand-augment\"\nmixup_alpha = 0.2",
         "device = \"llvmpipe (LLVM 19, 256 bits)\"",
@@ -179,7 +184,7 @@ fn unreadable_recipes_name_the_line() {
         ("lr = 0.1\nbatch-size = 3", "r.toml: unknown setting \"batch-size\"; did you mean \"batch_size\"?"),
         ("no_shuffle = true", "did you mean \"shuffle\"?"),
         ("wieght_decay = 1.0", "did you mean \"weight_decay\"?"),
-        ("zzz = 1", "it takes data, model, init, shuffle, normalize, epochs"),
+        ("zzz = 1", "it takes data, model, init, pretrained, shuffle, normalize, epochs"),
         (
             "seed = 1\nlr = \"fast\"",
             "r.toml line 2 (`lr = \"fast\"`): invalid type: string \"fast\", expected a number",
@@ -192,7 +197,7 @@ fn unreadable_recipes_name_the_line() {
         ("betas = [0.9]", "array of length 2"),
         (
             "optimizer = \"sdg\"",
-            "unknown optimizer \"sdg\"; it takes sgd, adam, adamw, rmsprop, adagrad, lion",
+            "unknown optimizer \"sdg\"; it takes sgd, adam, adamw, rmsprop, adagrad, lion, lamb, muon",
         ),
         ("schedule = \"onecycle\"", "unknown schedule \"onecycle\"; did you mean \"one-cycle\"?"),
         (
@@ -206,6 +211,8 @@ fn unreadable_recipes_name_the_line() {
         ("lr 0.1", "r.toml line 1 (`lr 0.1`)"),
         ("seed = 1\nepochs = [", "r.toml line 2"),
         ("shuffle = 1", "expected a boolean"),
+        ("[[group]]\nlr_factor = 1", "missing field `pattern`"),
+        ("[[group]]\npattern = \"a\"\nlr_facto = 1", "unknown field `lr_facto`"),
     ];
     for (text, expected) in cases {
         let message = error_of(text);
@@ -286,14 +293,45 @@ fn values_out_of_range_name_flag_and_range() {
 }
 
 #[test]
+fn parameter_groups_clipping_and_averages_have_ranges() {
+    let cases = [
+        ("clip_value = 0", "--clip-value is 0; it must be above 0"),
+        ("clip_norm = 1\nclip_value = 2", "--clip-norm is 1 and --clip-value is 2; clip in one way"),
+        ("ema_decay = 1", "--ema-decay is 1; it must be at least 0 and less than 1"),
+        ("clip_value = 1\nclip_adaptive = 2", "--clip-value is 1 and --clip-adaptive is 2; clip in one way"),
+        ("optimizer = \"muon\"\nns_steps = 0", "--ns-steps is 0; it must be at least 1"),
+        ("optimizer = \"muon\"\nmomentum = 1", "--momentum is 1; it must be at least 0 and less than 1"),
+        ("ema_warmup = true", "--ema-warmup goes with --ema-decay"),
+        ("layer_decay = 1.5", "--layer-decay is 1.5; it must be above 0 and at most 1"),
+        ("unfreeze_at = 2", "--unfreeze-at goes with --freeze"),
+        ("freeze = [\"a\"]\nunfreeze_at = 0", "--unfreeze-at is 0; it must be at least 1"),
+        ("[[group]]\npattern = \"a\"", "[[group]] a says nothing"),
+        (
+            "[[group]]\npattern = \"a\"\nlr_factor = -1",
+            "lr_factor of a [[group]] is -1; it must be at least 0",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = error_of(text);
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+}
+
+#[test]
 fn settings_that_do_not_apply_are_refused() {
     let cases = [
         (
             "optimizer = \"adam\"\nmomentum = 0.9",
-            "--momentum goes with --optimizer sgd or rmsprop, not with adam",
+            "--momentum goes with --optimizer sgd, rmsprop or muon, not with adam",
         ),
-        ("optimizer = \"adamw\"\nnesterov = true", "--nesterov goes with --optimizer sgd, not with adamw"),
-        ("betas = [0.9, 0.99]", "--betas goes with --optimizer adam, adamw or lion, not with sgd"),
+        (
+            "optimizer = \"adamw\"\nnesterov = true",
+            "--nesterov goes with --optimizer sgd or muon, not with adamw",
+        ),
+        (
+            "betas = [0.9, 0.99]",
+            "--betas goes with --optimizer adam, adamw, lion, lamb or muon, not with sgd",
+        ),
         ("gamma = 0.5", "--gamma goes with --schedule step, multi-step or exponential, not with constant"),
         (
             "schedule = \"step\"\nstep_size = 1\nmin_lr = 0",
@@ -303,7 +341,7 @@ fn settings_that_do_not_apply_are_refused() {
         ("schedule = \"cosine\"\npct_start = 0.3", "--pct-start goes with --schedule one-cycle"),
         (
             "optimizer = \"lion\"\neps = 1e-8",
-            "--eps goes with --optimizer adam, adamw, rmsprop or adagrad, not with lion",
+            "--eps goes with --optimizer adam, adamw, rmsprop, adagrad, lamb or muon, not with lion",
         ),
         ("alpha = 0.9", "--alpha goes with --optimizer rmsprop, not with sgd"),
         ("schedule = \"cosine\"\nt_0 = 5", "--t-0 goes with --schedule warm-restarts, not with cosine"),
@@ -336,11 +374,13 @@ fn steps_are_counted_over_the_run() {
 fn every_setting_reaches_some_resolved_recipe() {
     let recipes = [
         "image_size = 8\ncache = \"c\"\nout = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
+        "optimizer = \"muon\"\nclip_adaptive = 0.1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
-        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"",
+        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
-        "optimizer = \"adagrad\"\nschedule = \"polynomial\"",
+        "optimizer = \"adagrad\"\nschedule = \"polynomial\"\nclip_value = 1\nema_decay = 0.9\npretrained = \"p\"",
+        "layer_decay = 0.5\nfreeze = [\"a\"]\nunfreeze_at = 1\n[[group]]\npattern = \"b\"\nlr_factor = 1",
         "schedule = \"reduce-on-plateau\"",
     ];
     let mut seen = std::collections::BTreeSet::new();

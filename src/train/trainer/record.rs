@@ -65,6 +65,7 @@ impl Trainer<'_> {
     ) -> Result<Evaluation> {
         let img_per_s = rate(self.clock.epoch);
         let evaluation = self.judge().await?;
+        let averages = self.evaluate_averages().await?;
         let (train_loss, train_accuracy) = self.progress.totals.means();
         let line = EpochLine {
             epoch: self.progress.epoch + 1,
@@ -73,6 +74,7 @@ impl Trainer<'_> {
             test: TestLine::from(&evaluation),
             img_per_s,
             device_bytes: self.session.device_bytes(),
+            ema: averages.as_ref().map(TestLine::from),
         };
         observer.epoch(&line);
         self.write(&Line::Epoch(line))?;
@@ -126,10 +128,14 @@ impl Trainer<'_> {
             let pages = self.session.read_pages(list).await?;
             optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
         }
+        let averages = self.averages().await?;
         let Some((run, metrics)) = &mut self.run else { return Ok(()) };
         metrics.sync()?;
         run.write_model(&self.about, &model, self.progress.step)?;
-        Checkpoint { model, optimizer, progress: self.progress.clone() }.write(&run.path)
+        if let Some(averages) = &averages {
+            run.write_averages(&self.about, averages, self.progress.step)?;
+        }
+        Checkpoint { model, averages, optimizer, progress: self.progress.clone() }.write(&run.path)
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {

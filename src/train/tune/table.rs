@@ -4,9 +4,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::cache::CacheFolder;
-use super::super::files;
 use super::{TuneOptions, Verdict};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::gpu::Gpu;
 use crate::graph::Tuning;
 use crate::plan::shader_hash;

@@ -232,10 +232,10 @@ impl Job {
         output: DType,
     ) -> Builder<'l, 'a> {
         let [down, across, wide] = division.shape;
-        let tiles = match self.device.size {
-            16 => "coop_16x16",
-            8 => "coop_8x8",
-            _ => "coop_emulated",
+        let product = match self.device.size {
+            16 => product.snippet("coop_16x16").snippet("coop_tiles"),
+            8 => product.snippet("coop_8x8").snippet("coop_tiles"),
+            _ => product.snippet("coop_emulated"),
         };
         Epilogue::constants(self.epilogue, product)
             .constant("SUBGROUP", self.device.subgroup)
@@ -245,7 +245,6 @@ impl Job {
             .constant("LEFT_ROWS", self.left.rows)
             .constant("RIGHT_ROWS", self.right.rows)
             .constant("TAPS", self.taps as u32)
-            .snippet(tiles)
             .snippet(if division.staged { "coop_staged" } else { "coop_partial" })
             .stores(output, false)
     }

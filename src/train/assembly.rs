@@ -1,0 +1,112 @@
+//! A run's program on its device.
+
+use std::sync::Arc;
+
+use super::augmented::TrainFeed;
+use super::device::Device;
+use super::feed::Feed;
+use super::micro_batches::{Fit, Fitted};
+use super::program::{self, Optimizing, Task};
+use super::session::Session;
+use super::settings::Settings;
+use super::trainer::Trainer;
+use crate::data::{Dataset, Normalization};
+use crate::error::Result;
+use crate::graph::GradientRule;
+use crate::models::Model;
+use crate::plan::{PageList, Program};
+
+/// What a run is of.
+#[derive(Clone)]
+pub(super) struct Parts<'d> {
+    pub(super) model: &'d Model,
+    pub(super) data: &'d Dataset,
+    pub(super) normalization: Option<Normalization>,
+    pub(super) device: Device,
+}
+
+/// A program, and the session that runs it and holds what stays on the device.
+pub(super) struct Assembly {
+    /// Sizes; the batch size is a micro-batch's.
+    pub(super) task: Task,
+    pub(super) feed: TrainFeed,
+    pub(super) test_feed: Feed,
+    pub(super) program: Arc<Program>,
+    pub(super) session: Session,
+    pub(super) recomputes: bool,
+    /// Whether what the settings freeze is frozen in it.
+    pub(super) frozen: bool,
+}
+
+impl Assembly {
+    pub(super) async fn new(parts: &Parts<'_>, settings: &Settings, frozen: bool) -> Result<Assembly> {
+        let Parts { model, data, normalization, device } = parts;
+        let mut task = Task {
+            image: data.image,
+            classes: data.classes.len(),
+            batch_size: settings.batch_size,
+            label_smoothing: settings.label_smoothing,
+            precision: settings.precision,
+        };
+        let [train, test_feed] = Feed::choose(data, device, settings.placement);
+        let done = (settings.augmentation, settings.mixing);
+        let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
+        let fit = Fit {
+            batch_size: settings.batch_size,
+            group: feed.group(),
+            micro_batch_size: settings.micro_batch_size,
+            memory_limit: settings.memory_limit,
+            recompute: settings.recompute,
+        };
+        let optimizing = Optimizing {
+            update: settings.update.clone(),
+            groups: settings.groups.clone(),
+            frozen,
+            averages: settings.ema.is_some(),
+            clip: settings.adaptive_clip.map(|clip| Arc::new(clip) as Arc<dyn GradientRule>),
+        };
+        let build = |batch_size| {
+            let task = Task { batch_size, ..task };
+            program::training_from((feed, test_feed), model, &task, &optimizing, device)
+        };
+        let Fitted { program, mut session, micro_batch_size, recomputes } = fit.find(device, build).await?;
+        task.batch_size = micro_batch_size;
+        for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
+            feed.install(&mut session, split, normalization.as_ref()).await?;
+        }
+        Ok(Assembly { task, feed, test_feed, program, session, recomputes, frozen })
+    }
+}
+
+impl Trainer<'_> {
+    /// Trains all parameters from the epoch on in which frozen ones are to be: by a program that computes their
+    /// gradients too, from the state in which the run is.
+    pub(super) async fn thaw_when_due(&mut self) -> Result<()> {
+        let due = self.settings.unfreeze_at.is_some_and(|epoch| self.progress.epoch >= epoch);
+        if !self.frozen || !due {
+            return Ok(());
+        }
+        let next = Assembly::new(&self.parts, &self.settings, false).await?;
+        let Assembly { task, feed, test_feed, program, mut session, recomputes, frozen } = next;
+        for list in state_lists(&program) {
+            let pages = self.session.read_pages(list).await?;
+            session.write_pages(list, &pages);
+        }
+        session.set_loss_scale(self.progress.loss_scale);
+        (self.task, self.feed, self.test_feed) = (task, feed, test_feed);
+        (self.program, self.session) = (program, session);
+        (self.recomputes, self.frozen) = (recomputes, frozen);
+        Ok(())
+    }
+}
+
+/// All lists of pages that make up the state of a run.
+fn state_lists(program: &Program) -> Vec<PageList> {
+    let slots = (0..program.slots().len()).map(PageList::Slot);
+    let averages = if program.averages() { &[PageList::Ema, PageList::EmaStatistics][..] } else { &[] };
+    [PageList::Parameters, PageList::Statistics]
+        .into_iter()
+        .chain(slots)
+        .chain(averages.iter().copied())
+        .collect()
+}
