@@ -84,7 +84,7 @@ fn bad_folders_are_named() {
     }
     check("folder", path, &["has one image per class"]);
     solid(5, 3, [1, 2, 3]).save(path.join("b/2.png")).unwrap();
-    check("folder", path, &["b/2.png: is 5x3 pixels but ", " is 4x3; resize all images"]);
+    check("folder", path, &["b/2.png: is 5x3 pixels but ", " is 4x3; give all one size with --image-size"]);
     fs::write(path.join("b/2.png"), "plain text").unwrap();
     check("folder", path, &["b/2.png: is not a known kind of image; expected an image file (PNG,"]);
     let whole = fs::read(path.join("a/1.png")).unwrap();
