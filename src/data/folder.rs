@@ -56,10 +56,20 @@ struct Reader<'a> {
     progress: Progress<'a>,
 }
 
+/// What the headers of a folder's files say.
+struct Survey {
+    /// The training and test files that can be read.
+    kept: [Samples; 2],
+    /// Channels, height and width of training and test images.
+    images: [[usize; 3]; 2],
+    /// Why others were left out.
+    skipped: Vec<String>,
+}
+
 impl Reader<'_> {
     /// Training and test split, in memory or as files, and what was left out.
     fn decoded(&self, parts: [Samples; 2]) -> Result<(Split, Split, Vec<String>)> {
-        let ([train, test], images, skipped) = self.survey(parts)?;
+        let Survey { kept: [train, test], images, skipped } = self.survey(parts)?;
         let total = train.files.len() + test.files.len();
         let bytes = |samples: &Samples, image: [usize; 3]| {
             image.iter().fold(samples.files.len() as u64, |bytes, &dim| bytes.saturating_mul(dim as u64))
@@ -98,7 +108,7 @@ impl Reader<'_> {
         if let Some((contents, images)) = decoded::open(cache, &key)? {
             return self.of_cache(contents, images);
         }
-        let ([train, test], images, skipped) = self.survey(parts)?;
+        let Survey { kept: [train, test], images, skipped } = self.survey(parts)?;
         let contents = Contents { key: key.clone(), images, labels: [train.labels, test.labels], skipped };
         let (total, mut done) = (train.files.len() + test.files.len(), 0);
         decoded::write(cache, &contents, |put| {
@@ -140,9 +150,9 @@ impl Reader<'_> {
         self.options.size.map(|size| size.shorter)
     }
 
-    /// The files that can be read, the sizes of training and test images, and what was left out. All images must have one
+    /// Reads the headers of all files. All images must have one
     /// size, unless they are given one; they have 1 channel where all are grey, else 3.
-    fn survey(&self, parts: [Samples; 2]) -> Result<([Samples; 2], [[usize; 3]; 2], Vec<String>)> {
+    fn survey(&self, parts: [Samples; 2]) -> Result<Survey> {
         let total = parts[0].files.len() + parts[1].files.len();
         let mut first: Option<(Header, PathBuf)> = None;
         let skip_bad = self.options.skip_bad;
@@ -182,7 +192,7 @@ impl Reader<'_> {
             Some(ImageSize { train, image, .. }) => [train, image].map(|side| [channels, side, side]),
             None => [[channels, height, width]; 2],
         };
-        Ok((kept, images, skipped))
+        Ok(Survey { kept, images, skipped })
     }
 
     /// Hands over the bytes of all files in order, some at a time, with how many files they are.

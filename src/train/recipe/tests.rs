@@ -184,7 +184,10 @@ fn unreadable_recipes_name_the_line() {
         ("lr = 0.1\nbatch-size = 3", "r.toml: unknown setting \"batch-size\"; did you mean \"batch_size\"?"),
         ("no_shuffle = true", "did you mean \"shuffle\"?"),
         ("wieght_decay = 1.0", "did you mean \"weight_decay\"?"),
-        ("zzz = 1", "it takes data, model, init, image_size, resize_size, skip_bad, cache, pretrained, shuffle, normalize, epochs"),
+        (
+            "zzz = 1",
+            "it takes data, model, init, image_size, resize_size, skip_bad, cache, pretrained, shuffle, normalize, epochs",
+        ),
         (
             "seed = 1\nlr = \"fast\"",
             "r.toml line 2 (`lr = \"fast\"`): invalid type: string \"fast\", expected a number",
