@@ -99,7 +99,7 @@ pub enum Curve {
 
 impl Schedule {
     /// The learning rate of the step that comes after `step` others. A plateau's is where it starts, until
-    /// [`PlateauState`] says another.
+    /// [`PlateauState`](super::PlateauState) says another.
     pub fn learning_rate(&self, step: u64, run: RunLength) -> f64 {
         if step < self.warmup_steps {
             return self.lr * ((step + 1) as f64 / self.warmup_steps as f64);

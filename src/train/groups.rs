@@ -11,7 +11,7 @@ pub struct GroupRules {
     pub weight_decay: f64,
     /// Whether parameters of less than two dimensions, and biases, have none (timm's `filter_bias_and_bn`).
     pub no_decay_on_norms_and_biases: bool,
-    /// The factor on the learning rate of each [block](block) for each block after it; the last has the whole rate.
+    /// The factor on the learning rate of each [block] for each block after it; the last has the whole rate.
     pub layer_decay: Option<f64>,
     /// What is said of parameters by patterns; of several that give a parameter the same setting, the last counts.
     pub overrides: Vec<GroupOverride>,

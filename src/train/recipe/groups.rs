@@ -25,7 +25,7 @@ pub struct GroupSettings {
     /// Train all parameters from this epoch on (1: after the first)
     #[arg(long, value_name = "EPOCH", allow_negative_numbers = true)]
     pub unfreeze_at: Option<u32>,
-    /// Settings by name, in a recipe file only: [[group]] tables of pattern, lr_factor, weight_decay and freeze
+    /// Settings by name, in a recipe file only: `[[group]]` tables of pattern, lr_factor, weight_decay and freeze
     #[arg(skip)]
     pub group: Option<Vec<GroupTable>>,
 }
