@@ -17,31 +17,19 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> exp_avg: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> exp_avg_sq: array<vec4<f32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn update(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = settle(flat_group(group, group_count), local);
-    if settled.skipped {
-        return;
+fn advance(i: u32, settled: Settled) {
+    let settings = groups[i / 16u];
+    let rate = step.learning_rate * settings.x;
+    var w = parameters[i];
+    var g = gradient(i, settled);
+    if params.decoupled != 0u {
+        w *= 1.0 - rate * settings.y;
+    } else {
+        g += settings.y * w;
     }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        let settings = groups[i / 16u];
-        let rate = step.learning_rate * settings.x;
-        var w = parameters[i];
-        var g = gradient(i, settled);
-        if params.decoupled != 0u {
-            w *= 1.0 - rate * settings.y;
-        } else {
-            g += settings.y * w;
-        }
-        let m = params.beta1 * exp_avg[i] + params.rest1 * g;
-        let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
-        exp_avg[i] = m;
-        exp_avg_sq[i] = v;
-        parameters[i] = w - rate * (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
-    }
+    let m = params.beta1 * exp_avg[i] + params.rest1 * g;
+    let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    parameters[i] = w - rate * (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
 }

@@ -1,4 +1,4 @@
-// LAMB over one page of parameters, in two passes: `direction` leaves Adam's step, with L2 decay, in the place of the
+// LAMB over one page of parameters, in two passes: `prepare` leaves Adam's step, with L2 decay, in the place of the
 // gradients, where tensors of groups with decay are scaled by their trust ratio (scale_by_norm); then `update`:
 // w -= rate d. step.optimizer.xy are the bias corrections of m and of sqrt(v).
 
@@ -17,40 +17,16 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> exp_avg: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> exp_avg_sq: array<vec4<f32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn direction(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = judge(local);
-    if settled.skipped {
-        return;
-    }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        let g = gradient(i, settled);
-        let m = params.beta1 * exp_avg[i] + params.rest1 * g;
-        let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
-        exp_avg[i] = m;
-        exp_avg_sq[i] = v;
-        let adam = (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
-        gradients[i] = adam + groups[i / 16u].y * parameters[i];
-    }
+fn direct(i: u32, settled: Settled) {
+    let g = gradient(i, settled);
+    let m = params.beta1 * exp_avg[i] + params.rest1 * g;
+    let v = params.beta2 * exp_avg_sq[i] + params.rest2 * g * g;
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    let adam = (m * step.optimizer.x) / (sqrt(v) * step.optimizer.y + params.eps);
+    gradients[i] = adam + groups[i / 16u].y * parameters[i];
 }
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn update(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = settle(flat_group(group, group_count), local);
-    if settled.skipped {
-        return;
-    }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        parameters[i] -= step.learning_rate * groups[i / 16u].x * gradients[i];
-    }
+fn advance(i: u32, settled: Settled) {
+    parameters[i] -= step.learning_rate * groups[i / 16u].x * gradients[i];
 }

@@ -13,24 +13,12 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(7) var<storage, read_write> exp_avg: array<vec4<f32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn update(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = settle(flat_group(group, group_count), local);
-    if settled.skipped {
-        return;
-    }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        let settings = groups[i / 16u];
-        let rate = step.learning_rate * settings.x;
-        let g = gradient(i, settled);
-        let m = exp_avg[i];
-        let direction = sign(params.beta1 * m + params.rest1 * g);
-        parameters[i] = parameters[i] * (1.0 - rate * settings.y) - rate * direction;
-        exp_avg[i] = params.beta2 * m + params.rest2 * g;
-    }
+fn advance(i: u32, settled: Settled) {
+    let settings = groups[i / 16u];
+    let rate = step.learning_rate * settings.x;
+    let g = gradient(i, settled);
+    let m = exp_avg[i];
+    let direction = sign(params.beta1 * m + params.rest1 * g);
+    parameters[i] = parameters[i] * (1.0 - rate * settings.y) - rate * direction;
+    exp_avg[i] = params.beta2 * m + params.rest2 * g;
 }

@@ -17,36 +17,24 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> grad_avg: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> momentum_buffer: array<vec4<f32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn update(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = settle(flat_group(group, group_count), local);
-    if settled.skipped {
-        return;
+fn advance(i: u32, settled: Settled) {
+    let settings = groups[i / 16u];
+    let w = parameters[i];
+    let g = gradient(i, settled) + settings.y * w;
+    let v = params.alpha * square_avg[i] + params.rest * g * g;
+    square_avg[i] = v;
+    var variance = v;
+    if params.centered != 0u {
+        let m = params.alpha * grad_avg[i] + params.rest * g;
+        grad_avg[i] = m;
+        variance = v - m * m;
+        // Rounding can take it below 0; NaN stays.
+        variance = select(variance, vec4<f32>(0.0), variance < vec4<f32>(0.0));
     }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        let settings = groups[i / 16u];
-        let w = parameters[i];
-        let g = gradient(i, settled) + settings.y * w;
-        let v = params.alpha * square_avg[i] + params.rest * g * g;
-        square_avg[i] = v;
-        var variance = v;
-        if params.centered != 0u {
-            let m = params.alpha * grad_avg[i] + params.rest * g;
-            grad_avg[i] = m;
-            variance = v - m * m;
-            // Rounding can take it below 0; NaN stays.
-            variance = select(variance, vec4<f32>(0.0), variance < vec4<f32>(0.0));
-        }
-        var direction = g / (sqrt(variance) + params.eps);
-        if params.momentum != 0.0 {
-            direction = params.momentum * momentum_buffer[i] + direction;
-            momentum_buffer[i] = direction;
-        }
-        parameters[i] = w - step.learning_rate * settings.x * direction;
+    var direction = g / (sqrt(variance) + params.eps);
+    if params.momentum != 0.0 {
+        direction = params.momentum * momentum_buffer[i] + direction;
+        momentum_buffer[i] = direction;
     }
+    parameters[i] = w - step.learning_rate * settings.x * direction;
 }

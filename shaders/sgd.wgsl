@@ -12,30 +12,18 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(7) var<storage, read_write> momentum_buffer: array<vec4<f32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn update(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) group_count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let settled = settle(flat_group(group, group_count), local);
-    if settled.skipped {
-        return;
-    }
-    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
-    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
-        let settings = groups[i / 16u];
-        let w = parameters[i];
-        let g = gradient(i, settled) + settings.y * w;
-        let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
-        momentum_buffer[i] = m;
-        var direction = g;
-        if params.momentum != 0.0 {
-            direction = m;
-            if params.nesterov != 0u {
-                direction = g + params.momentum * m;
-            }
+fn advance(i: u32, settled: Settled) {
+    let settings = groups[i / 16u];
+    let w = parameters[i];
+    let g = gradient(i, settled) + settings.y * w;
+    let m = params.momentum * momentum_buffer[i] + step.optimizer.x * g;
+    momentum_buffer[i] = m;
+    var direction = g;
+    if params.momentum != 0.0 {
+        direction = m;
+        if params.nesterov != 0u {
+            direction = g + params.momentum * m;
         }
-        parameters[i] = w - step.learning_rate * settings.x * direction;
     }
+    parameters[i] = w - step.learning_rate * settings.x * direction;
 }

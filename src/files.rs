@@ -16,23 +16,33 @@ pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
 
 /// Replaces a file by what `write` writes, or leaves it as it was.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    write_whole(path, |file| write(file).map_err(Error::io("write", path)))
+}
+
+/// [`write_atomic`] for what may fail by itself: such an error is given back as it is.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         // A rename would put a file in the place of /dev/null.
         return Err(Error::file(path, "is a folder or a device; give the name of a file"));
     }
+    let failed = Error::io("write", path);
+    let mut temporary = match tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder) {
+        Ok(temporary) => temporary,
+        Err(error) => return Err(failed(error)),
+    };
+    let mut buffered = std::io::BufWriter::new(temporary.as_file_mut());
+    write(&mut buffered)?;
+    let flushed = buffered.flush();
+    drop(buffered);
     let replace = || {
-        let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-        let mut buffered = std::io::BufWriter::new(temporary.as_file_mut());
-        write(&mut buffered)?;
-        buffered.flush()?;
-        drop(buffered);
+        flushed?;
         temporary.as_file().sync_all()?;
         set_permissions(temporary.as_file())?;
         temporary.persist(path)?;
         sync_folder(folder)
     };
-    replace().map_err(Error::io("write", path))
+    replace().map_err(failed)
 }
 
 /// Temporary files are private; what a run leaves behind is as readable as any other file.

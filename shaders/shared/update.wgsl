@@ -1,8 +1,8 @@
 
-// Appended to the optimizers, whose files define Params with `count`, `parts`, `scales_loss` and the entry points: bindings
-// that all have, and what every workgroup finds out by itself before it updates, always in the same order: the norm of
-// all gradients, the factor for clipping to step.clip_norm, and whether to halt, or to leave out the step because scaled
-// gradients overflowed in f16.
+// Appended to the optimizers, whose files define Params with `count`, `parts`, `scales_loss`, and `advance`, which updates
+// four elements: bindings that all have, the entry point, and what every workgroup finds out by itself before it updates,
+// always in the same order: the norm of all gradients, the factor for clipping to step.clip_norm, and whether to halt, or to
+// leave out the step because scaled gradients overflowed in f16.
 // control (plan::Control): 0 halted, 1 clip factor, 2 loss, 3 correct, 4 norm, 5 loss scale, 6 good steps, 7 skipped.
 
 const HEADER: u32 = 4u; // plan::update::HEADER: words before the parts
@@ -92,5 +92,21 @@ fn next_scale(overflow: bool) {
     } else {
         control[5] = select(2.0 * scale, scale, 2.0 * scale > LARGEST_SCALE);
         control[6] = 0.0;
+    }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn update(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) group_count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let settled = settle(flat_group(group, group_count), local);
+    if settled.skipped {
+        return;
+    }
+    let stride = group_count.x * group_count.y * WORKGROUP_SIZE;
+    for (var i = flat_index(group, group_count, local); i < params.count / 4u; i += stride) {
+        advance(i, settled);
     }
 }

@@ -10,6 +10,7 @@ use super::device;
 use super::report::{align_numbers, say, table};
 use super::train::Prepared;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::optim::{Curve, Schedule, Unit};
 use crate::train::lr_find::{LrFinder, LrFinding};
 use crate::train::recipe::Recipe;
@@ -84,10 +85,7 @@ fn find(args: &LrFindArgs, gamma: f64) -> Result<LrFinding> {
     let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
     let (device, _) = device::open_with_table(&recipe.device, cooperative)?;
     let prepared = Prepared::new(recipe, None)?;
-    let mut trainer = prepared.trainer(&device)?;
-    if let Some(path) = &prepared.recipe.init {
-        super::train::initialise(&mut trainer, path, prepared.recipe.quiet)?;
-    }
+    let mut trainer = prepared.started(&device)?;
     let stop = AtomicBool::new(false);
     let mut watch = Watch { finder: LrFinder::new(args.from, gamma), left: args.points, stop: &stop };
     let ended = pollster::block_on(trainer.train(&mut watch, &stop));
@@ -167,5 +165,5 @@ fn plot(finding: &LrFinding, path: &Path) -> Result<()> {
         area.present()
     })();
     drawn.map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
-    std::fs::write(path, svg).map_err(Error::io("write", path))
+    files::write_atomic(path, |file| file.write_all(svg.as_bytes()))
 }

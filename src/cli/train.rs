@@ -27,13 +27,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         prepared.shorten()?;
     }
     let device = device::tune_briefly(opened, &prepared.model, &prepared.task(), prepared.recipe.quiet)?;
-    let mut trainer = prepared.trainer(&device)?;
-    if let Some(path) = &prepared.recipe.init {
-        initialise(&mut trainer, path, prepared.recipe.quiet)?;
-    }
-    if let Some(source) = &prepared.recipe.pretrained {
-        pretrained::adopt(&mut trainer, source, &prepared)?;
-    }
+    let mut trainer = prepared.started(&device)?;
     if args.dry_run {
         return rehearse(&mut trainer, &prepared, &device);
     }
@@ -115,15 +109,10 @@ impl Prepared {
 
     /// What the model is trained for.
     fn task(&self) -> Task {
-        Task {
-            image: self.data.image,
-            classes: self.data.classes.len(),
-            batch_size: self.recipe.batch_size,
-            label_smoothing: self.recipe.label_smoothing as f32,
-            precision: self.recipe.precision,
-        }
+        Settings::of(&self.recipe, self.recipe.batch_size).task(&self.data)
     }
 
+    /// A run of this, from initial weights.
     pub(super) fn trainer(&self, device: &Device) -> Result<Trainer<'_>> {
         let settings = Settings::of(&self.recipe, self.recipe.batch_size);
         pollster::block_on(Trainer::new(
@@ -133,6 +122,18 @@ impl Prepared {
             settings,
             device,
         ))
+    }
+
+    /// The same from the weights that the recipe names, if it names any.
+    pub(super) fn started(&self, device: &Device) -> Result<Trainer<'_>> {
+        let mut trainer = self.trainer(device)?;
+        if let Some(path) = &self.recipe.init {
+            initialise(&mut trainer, path, self.recipe.quiet)?;
+        }
+        if let Some(source) = &self.recipe.pretrained {
+            pretrained::adopt(&mut trainer, source, self)?;
+        }
+        Ok(trainer)
     }
 
     /// Samples of a micro-batch, if a step is done in several.
@@ -195,7 +196,7 @@ pub(super) fn load_data(source: &DataSource, options: &LoadOptions, quiet: bool)
 }
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.
-pub(super) fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
+fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
     let mut tensors = trainer.initial();
     let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
     trainer.set_model(&tensors);

@@ -58,16 +58,12 @@ impl<T: Element> Session<T> {
         }
         *self.list_mut(PageList::BatchStatistics) = batch;
     }
-}
 
-impl<T: Element> Session<T> {
     /// average = lerp(average, values, share), as torch.lerp does it
     pub(super) fn update_averages(&mut self, step: &Step) {
         let share = T::of(f64::from(step.ema_share));
         let rest = T::one() - share;
-        for (values, averages) in
-            [(PageList::Parameters, PageList::Ema), (PageList::Statistics, PageList::EmaStatistics)]
-        {
+        for [values, averages] in PageList::AVERAGED {
             let mut pages = std::mem::take(self.list_mut(averages));
             for (page, values) in pages.iter_mut().zip(self.pages(values)) {
                 page.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(page, values)| {

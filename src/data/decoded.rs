@@ -1,6 +1,7 @@
 //! A file of decoded images, so that a folder is decoded once and not in every run.
 //!
-//! A line of JSON says what the images were decoded from and how; their bytes follow, then a checksum. The file is replaced whole
+//! A line of JSON says what the images were decoded from and how; their bytes follow, then an MD5
+//! of all that: against accidents, not against malice. The file is replaced whole
 //! or not at all, and made again when anything has changed.
 
 use std::fs::File;
@@ -8,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::file::bad;
@@ -16,6 +18,9 @@ use crate::files;
 
 /// Begins the file; the number changes with the format.
 const MAGIC: &str = "wgrad decoded images 1";
+
+/// Bytes of a line, at most: labels of some ten million images.
+const LONGEST_LINE: u64 = 1 << 28;
 
 /// What is known about decoded images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,16 +44,17 @@ impl Contents {
 
 /// What files were when they were decoded: path, length and time of the last change.
 pub(super) fn key(how: &str, paths: &[&PathBuf]) -> Result<String> {
-    let mut sum = Checksum::default();
-    sum.add(how.as_bytes());
+    let mut sum = Md5::new();
+    sum.update(how.as_bytes());
     for path in paths {
         let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
         let changed =
             metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let changed = changed.unwrap_or_default().as_nanos();
-        sum.add(format!("{}\n{}\n{changed}\n", path.display(), metadata.len()).as_bytes());
+        sum.update(format!("{}\n{}\n{changed}\n", path.display(), metadata.len()).as_bytes());
     }
-    Ok(format!("{how}, {} files, {:016x}", paths.len(), sum.value()))
+    let sum: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{how}, {} files, {sum}", paths.len()))
 }
 
 /// Images in a file, one after another, read when they are needed.
@@ -83,17 +89,16 @@ impl StoredImages {
 pub(super) fn open(path: &Path, key: &str) -> Result<Option<(Contents, [StoredImages; 2])>> {
     let Ok(file) = File::open(path) else { return Ok(None) };
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut header = vec![];
-    let mut line = |reader: &mut BufReader<File>| -> std::io::Result<Vec<u8>> {
-        header.clear();
-        reader.by_ref().take(1 << 28).read_until(b'\n', &mut header)?;
-        Ok(header.clone())
+    let mut line = || {
+        let mut line = vec![];
+        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        read.map(|_| line).map_err(Error::io("read", path))
     };
-    let magic = line(&mut reader).map_err(Error::io("read", path))?;
+    let magic = line()?;
     if magic.trim_ascii_end() != MAGIC.as_bytes() {
         return Err(bad(path, "is no file of decoded images; give --cache another name"));
     }
-    let text = line(&mut reader).map_err(Error::io("read", path))?;
+    let text = line()?;
     let Ok(contents) = serde_json::from_slice::<Contents>(&text) else { return Ok(None) };
     if contents.key != key {
         return Ok(None);
@@ -110,8 +115,8 @@ pub(super) fn open(path: &Path, key: &str) -> Result<Option<(Contents, [StoredIm
 
 /// Whether the bytes that follow are as many as they should be and have the checksum at their end.
 fn is_whole(reader: &mut impl Read, header: &[u8], len: u64) -> std::io::Result<bool> {
-    let mut sum = Checksum::default();
-    sum.add(header);
+    let mut sum = Md5::new();
+    sum.update(header);
     let mut left = len;
     let mut buffer = vec![0; 1 << 20];
     while left > 0 {
@@ -119,12 +124,13 @@ fn is_whole(reader: &mut impl Read, header: &[u8], len: u64) -> std::io::Result<
         if let Err(error) = reader.read_exact(part) {
             return if error.kind() == std::io::ErrorKind::UnexpectedEof { Ok(false) } else { Err(error) };
         }
-        sum.add(part);
+        sum.update(&*part);
         left -= part.len() as u64;
     }
     let mut end = vec![];
-    reader.take(9).read_to_end(&mut end)?;
-    Ok(end == sum.value().to_le_bytes())
+    let sum = sum.finalize();
+    reader.take(sum.len() as u64 + 1).read_to_end(&mut end)?;
+    Ok(end == sum.as_slice())
 }
 
 /// Writes the file; `decode` hands over the bytes of the images in order.
@@ -133,84 +139,16 @@ pub(super) fn write(
     contents: &Contents,
     decode: impl FnOnce(&mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()>,
 ) -> Result<()> {
-    let mut failed = None;
-    let written = files::write_atomic(path, |file| {
-        let text = serde_json::to_string(contents).map_err(std::io::Error::other)? + "\n";
-        let mut sum = Checksum::default();
-        sum.add(text.as_bytes());
-        writeln!(file, "{MAGIC}")?;
-        file.write_all(text.as_bytes())?;
-        let decoded = decode(&mut |bytes| {
-            sum.add(bytes);
+    let failed = |error| Error::io("write", path)(error);
+    files::write_whole(path, |file| {
+        let text = serde_json::to_string(contents).map_err(|error| bad(path, error.to_string()))? + "\n";
+        let mut sum = Md5::new();
+        sum.update(text.as_bytes());
+        write!(file, "{MAGIC}\n{text}").map_err(failed)?;
+        decode(&mut |bytes| {
+            sum.update(bytes);
             file.write_all(bytes)
-        });
-        if let Err(error) = decoded {
-            failed = Some(error);
-            return Err(std::io::Error::other("an image cannot be decoded"));
-        }
-        file.write_all(&sum.value().to_le_bytes())
-    });
-    failed.map_or(written, Err)
-}
-
-/// FNV-1a over words of eight bytes: against accidents, not against malice.
-struct Checksum {
-    hash: u64,
-    /// The bytes that do not make a word yet.
-    word: u64,
-    held: u32,
-}
-
-impl Default for Checksum {
-    fn default() -> Checksum {
-        Checksum { hash: 0xcbf2_9ce4_8422_2325, word: 0, held: 0 }
-    }
-}
-
-impl Checksum {
-    /// Adds a piece; how the whole is cut into pieces does not matter.
-    fn add(&mut self, bytes: &[u8]) {
-        let begun = if self.held == 0 { 0 } else { bytes.len().min(8 - self.held as usize) };
-        let (begun, rest) = bytes.split_at(begun);
-        begun.iter().for_each(|&byte| self.hold(byte));
-        let (words, rest) = rest.as_chunks::<8>();
-        words.iter().for_each(|word| self.take(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|&byte| self.hold(byte));
-    }
-
-    fn hold(&mut self, byte: u8) {
-        self.word |= u64::from(byte) << (8 * self.held);
-        self.held += 1;
-        if self.held == 8 {
-            self.take(self.word);
-            (self.word, self.held) = (0, 0);
-        }
-    }
-
-    fn take(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-
-    fn value(&self) -> u64 {
-        (self.hash ^ self.word).wrapping_mul(0x0000_0100_0000_01b3)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_does_not_depend_on_the_pieces() {
-        let bytes: Vec<u8> = (0..100).map(|i| (i * 7) as u8).collect();
-        let of = |size: usize| {
-            let mut sum = Checksum::default();
-            bytes.chunks(size).for_each(|piece| sum.add(piece));
-            sum.value()
-        };
-        assert!([1, 3, 8, 11, 64].iter().all(|&size| of(size) == of(100)));
-        let mut other = Checksum::default();
-        other.add(&bytes[..99]);
-        assert_ne!(other.value(), of(100));
-    }
+        })?;
+        file.write_all(&sum.finalize()).map_err(failed)
+    })
 }

@@ -5,6 +5,7 @@ use flate2::read::GzDecoder;
 use tar::Archive;
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Whether the folder has all these files, of these sizes.
 pub(super) fn is_unpacked(folder: &Path, files: &[(&str, u64)]) -> bool {
@@ -26,11 +27,9 @@ pub(super) fn unpack(archive: &Path, folder: &Path, files: &[(&str, u64)]) -> Re
         if entry.size() != *bytes {
             return Err(Error::file(archive, format!("has {name} of {} bytes, not {bytes}", entry.size())));
         }
-        let (whole, part) = (folder.join(name), folder.join(format!("{name}.part")));
-        let mut target = fs::File::create(&part).map_err(Error::io("write", &part))?;
-        std::io::copy(&mut entry, &mut target).map_err(damaged)?;
-        target.sync_all().map_err(Error::io("write", &part))?;
-        fs::rename(&part, &whole).map_err(Error::io("write", &whole))?;
+        files::write_whole(&folder.join(name), |mut target| {
+            std::io::copy(&mut entry, &mut target).map(drop).map_err(damaged)
+        })?;
     }
     match files.iter().find(|file| !is_unpacked(folder, &[**file])) {
         Some((name, _)) => Err(Error::file(archive, format!("has no {name}"))),

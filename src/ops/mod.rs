@@ -76,8 +76,10 @@ pub mod snippets {
     pub const RANDOM: &str = include_str!("../../shaders/shared/random.wgsl");
     /// Bindings and entry points of norms over sets of one sample; needs `REDUCE`.
     pub const SAMPLE_NORM: &str = include_str!("../../shaders/shared/sample_norm.wgsl");
-    /// Bindings of the optimizers, gradient norm, clipping and halt flag; needs `REDUCE`.
+    /// Bindings and entry point of the optimizers, gradient norm, clipping and halt flag; needs `REDUCE`.
     pub const UPDATE: &str = include_str!("../../shaders/shared/update.wgsl");
+    /// The first entry point of optimizers that have two; needs `UPDATE`.
+    pub const PREPARE: &str = include_str!("../../shaders/shared/prepare.wgsl");
     /// Sums over a workgroup.
     pub const REDUCE: &str = include_str!("../../shaders/shared/reduce.wgsl");
 }

@@ -23,15 +23,9 @@ impl Update for Adam {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        let [beta1, beta2] = self.betas;
-        vec![
-            ("beta1", (beta1 as f32).into()),
-            ("beta2", (beta2 as f32).into()),
-            ("rest1", ((1.0 - beta1) as f32).into()),
-            ("rest2", ((1.0 - beta2) as f32).into()),
-            ("eps", (self.eps as f32).into()),
-            ("decoupled", self.decoupled.into()),
-        ]
+        let mut uniforms = self.moment_uniforms();
+        uniforms.push(("decoupled", self.decoupled.into()));
+        uniforms
     }
 
     /// The bias corrections 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
@@ -53,11 +47,7 @@ impl Adam {
     /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w -= rate m^ / (sqrt(v^) + eps)
     pub(super) fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
         let (rate, decay) = (page.rate(), page.decay());
-        let [beta1, beta2] = self.betas.map(T::of);
-        // From f64: 1 - 0.999 in f32 is off by 1e-5 of itself.
-        let [rest1, rest2] = self.betas.map(|beta| T::of(1.0 - beta));
-        let [correct1, correct2, ..] = page.numbers();
-        let eps = T::of(self.eps);
+        let moments = self.moments(&page);
         let mut slots = page.slots.into_iter();
         let (Some(averages), Some(squares)) = (slots.next(), slots.next()) else { return };
         let state = averages.iter_mut().zip(squares);
@@ -68,9 +58,49 @@ impl Adam {
             } else {
                 g += decay * *w;
             }
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *w -= rate * (*m * correct1) / ((*v).sqrt() * correct2 + eps);
+            let (above, below) = moments.advance(m, v, g);
+            *w -= rate * above / below;
         }
+    }
+
+    /// What the averages take of the shaders' uniforms.
+    pub(super) fn moment_uniforms(&self) -> Vec<(&'static str, Scalar)> {
+        let mut uniforms = beta_uniforms(self.betas);
+        uniforms.push(("eps", (self.eps as f32).into()));
+        uniforms
+    }
+
+    /// The rule of the averages, for a page's step.
+    pub(super) fn moments<T: Real>(&self, page: &UpdatePage<'_, T>) -> Moments<T> {
+        let [correct1, correct2, ..] = page.numbers();
+        let (beta, rest) = (self.betas.map(T::of), self.betas.map(|beta| T::of(1.0 - beta)));
+        Moments { beta, rest, correct: [correct1, correct2], eps: T::of(self.eps) }
+    }
+}
+
+/// Decays of two averages, and what is left to 1: from f64, because 1 - 0.999 in f32 is off by 1e-5 of itself.
+pub(super) fn beta_uniforms([beta1, beta2]: [f64; 2]) -> Vec<(&'static str, Scalar)> {
+    vec![
+        ("beta1", (beta1 as f32).into()),
+        ("beta2", (beta2 as f32).into()),
+        ("rest1", ((1.0 - beta1) as f32).into()),
+        ("rest2", ((1.0 - beta2) as f32).into()),
+    ]
+}
+
+/// The running averages of a gradient and of its square.
+pub(super) struct Moments<T> {
+    beta: [T; 2],
+    rest: [T; 2],
+    correct: [T; 2],
+    eps: T,
+}
+
+impl<T: Real> Moments<T> {
+    /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; gives m^ and sqrt(v^) + eps.
+    pub(super) fn advance(&self, m: &mut T, v: &mut T, g: T) -> (T, T) {
+        *m = self.beta[0] * *m + self.rest[0] * g;
+        *v = self.beta[1] * *v + self.rest[1] * g * g;
+        (*m * self.correct[0], (*v).sqrt() * self.correct[1] + self.eps)
     }
 }

@@ -31,9 +31,7 @@ impl Update for Lamb {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        let mut uniforms = self.adam().uniforms();
-        uniforms.retain(|(name, _)| *name != "decoupled");
-        uniforms
+        self.adam().moment_uniforms()
     }
 
     fn step_numbers(&self, step: u32) -> [f32; 4] {
@@ -43,7 +41,7 @@ impl Update for Lamb {
     fn passes(&self) -> &'static [Pass] {
         &[
             Pass {
-                entry: "direction",
+                entry: "prepare",
                 binds: &["parameters", "gradients", "groups", "partials", "exp_avg", "exp_avg_sq"],
             },
             Pass { entry: "update", binds: &["parameters", "gradients", "groups", "partials", "control"] },
@@ -77,22 +75,19 @@ impl Lamb {
     /// First m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; d = m^ / (sqrt(v^) + eps) + decay w. Then, d
     /// times its trust ratio: w -= rate d
     fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
-        let (rate, decay, [correct1, correct2, ..]) = (page.rate(), page.decay(), page.numbers());
+        let (rate, decay) = (page.rate(), page.decay());
         if page.pass == 1 {
             page.parameters.iter_mut().zip(page.gradients).for_each(|(w, d)| *w -= rate * *d);
             return;
         }
-        let [beta1, beta2] = self.betas.map(T::of);
-        let [rest1, rest2] = self.betas.map(|beta| T::of(1.0 - beta));
-        let eps = T::of(self.eps);
+        let moments = self.adam().moments(&page);
         let mut slots = page.slots.into_iter();
         let (Some(averages), Some(squares)) = (slots.next(), slots.next()) else { return };
         let state = averages.iter_mut().zip(squares);
         for ((w, grad), (m, v)) in page.parameters.iter().zip(page.gradients).zip(state) {
             let g = page.clip.of(*grad);
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *grad = (*m * correct1) / ((*v).sqrt() * correct2 + eps) + decay * *w;
+            let (above, below) = moments.advance(m, v, g);
+            *grad = above / below + decay * *w;
         }
     }
 }

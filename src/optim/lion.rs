@@ -1,5 +1,6 @@
 //! Lion, as in its paper and in `timm.optim.Lion`. `shaders/lion.wgsl` is the same rule.
 
+use super::adam::beta_uniforms;
 use crate::graph::{Real, Scalar, Update, UpdatePage};
 
 /// Lion (Chen et al., Symbolic Discovery of Optimization Algorithms, 2023). Weight decay is decoupled.
@@ -19,13 +20,7 @@ impl Update for Lion {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        let [beta1, beta2] = self.betas;
-        vec![
-            ("beta1", (beta1 as f32).into()),
-            ("beta2", (beta2 as f32).into()),
-            ("rest1", ((1.0 - beta1) as f32).into()),
-            ("rest2", ((1.0 - beta2) as f32).into()),
-        ]
+        beta_uniforms(self.betas)
     }
 
     fn update_f32(&self, page: UpdatePage<'_, f32>) {

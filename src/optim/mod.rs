@@ -1,5 +1,5 @@
-//! Optimizers: elementwise passes over pages of parameters, and graphs between them. And the passes around it: gradient norm and halt flag,
-//! running statistics, sums over micro-batches. And the learning rates of a run.
+//! Optimizers: elementwise passes over pages of parameters, and graphs between them. The passes around these: gradient norm
+//! and halt flag, running statistics, sums over micro-batches. And the learning rates of a run.
 
 mod adagrad;
 mod adam;
@@ -36,8 +36,8 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, Shader)> {
         ("rmsprop", shader!("rmsprop", REDUCE, UPDATE)),
         ("adagrad", shader!("adagrad", REDUCE, UPDATE)),
         ("lion", shader!("lion", REDUCE, UPDATE)),
-        ("lamb", shader!("lamb", REDUCE, UPDATE)),
-        ("muon", shader!("muon", REDUCE, UPDATE)),
+        ("lamb", shader!("lamb", REDUCE, UPDATE, PREPARE)),
+        ("muon", shader!("muon", REDUCE, UPDATE, PREPARE)),
         ("grad_norm", shader!("grad_norm", REDUCE)),
         ("accumulate", shader!("accumulate")),
         ("ema", shader!("ema")),

@@ -71,8 +71,7 @@ impl Update for Muon {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        let mut uniforms = self.adam().uniforms();
-        uniforms.retain(|(name, _)| *name != "decoupled");
+        let mut uniforms = self.adam().moment_uniforms();
         uniforms.extend([
             ("momentum", (self.momentum as f32).into()),
             ("fresh", ((1.0 - self.momentum) as f32).into()),
@@ -87,7 +86,7 @@ impl Update for Muon {
 
     fn passes(&self) -> &'static [Pass] {
         &[
-            Pass { entry: "momentum", binds: &["gradients", "groups", "partials", "momentum_buffer"] },
+            Pass { entry: "prepare", binds: &["gradients", "groups", "partials", "momentum_buffer"] },
             Pass {
                 entry: "update",
                 binds: &[

@@ -157,6 +157,12 @@ pub enum PageList {
     EmaStatistics,
 }
 
+impl PageList {
+    /// What running averages are kept of, and where they are.
+    pub const AVERAGED: [[PageList; 2]; 2] =
+        [[PageList::Parameters, PageList::Ema], [PageList::Statistics, PageList::EmaStatistics]];
+}
+
 /// A piece of memory that a session owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {

@@ -153,12 +153,8 @@ fn append_averages(program: &Program, plan: &mut Plan) {
     if !program.averages() {
         return;
     }
-    let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
-    let lists = [
-        (parameters, PageList::Parameters, PageList::Ema),
-        (statistics, PageList::Statistics, PageList::EmaStatistics),
-    ];
-    for (set, values, average) in lists {
+    let sets = [&program.pages.parameters, &program.pages.statistics];
+    for (set, [values, average]) in sets.into_iter().zip(PageList::AVERAGED) {
         for (page, &len) in set.page_lens().iter().enumerate() {
             let dispatch = Dispatch {
                 shader: "ema",

@@ -41,13 +41,7 @@ pub(super) struct Assembly {
 impl Assembly {
     pub(super) async fn new(parts: &Parts<'_>, settings: &Settings, frozen: bool) -> Result<Assembly> {
         let Parts { model, data, normalization, device } = parts;
-        let mut task = Task {
-            image: data.image,
-            classes: data.classes.len(),
-            batch_size: settings.batch_size,
-            label_smoothing: settings.label_smoothing,
-            precision: settings.precision,
-        };
+        let mut task = settings.task(data);
         let [train, test_feed] = Feed::choose(data, device, settings.placement);
         let done = (settings.augmentation, settings.mixing);
         let feed = TrainFeed::new(train, done, &data.train, &task, settings.seed)?;
@@ -83,19 +77,16 @@ impl Trainer<'_> {
     /// gradients too, from the state in which the run is.
     pub(super) async fn thaw_when_due(&mut self) -> Result<()> {
         let due = self.settings.unfreeze_at.is_some_and(|epoch| self.progress.epoch >= epoch);
-        if !self.frozen || !due {
+        if !self.assembly.frozen || !due {
             return Ok(());
         }
-        let next = Assembly::new(&self.parts, &self.settings, false).await?;
-        let Assembly { task, feed, test_feed, program, mut session, recomputes, frozen } = next;
-        for list in state_lists(&program) {
-            let pages = self.session.read_pages(list).await?;
-            session.write_pages(list, &pages);
+        let mut next = Assembly::new(&self.parts, &self.settings, false).await?;
+        for list in state_lists(&next.program) {
+            let pages = self.assembly.session.read_pages(list).await?;
+            next.session.write_pages(list, &pages);
         }
-        session.set_loss_scale(self.progress.loss_scale);
-        (self.task, self.feed, self.test_feed) = (task, feed, test_feed);
-        (self.program, self.session) = (program, session);
-        (self.recomputes, self.frozen) = (recomputes, frozen);
+        next.session.set_loss_scale(self.progress.loss_scale);
+        self.assembly = next;
         Ok(())
     }
 }
@@ -103,10 +94,6 @@ impl Trainer<'_> {
 /// All lists of pages that make up the state of a run.
 fn state_lists(program: &Program) -> Vec<PageList> {
     let slots = (0..program.slots().len()).map(PageList::Slot);
-    let averages = if program.averages() { &[PageList::Ema, PageList::EmaStatistics][..] } else { &[] };
-    [PageList::Parameters, PageList::Statistics]
-        .into_iter()
-        .chain(slots)
-        .chain(averages.iter().copied())
-        .collect()
+    let averages = PageList::AVERAGED.into_iter().filter(|_| program.averages()).map(|[_, average]| average);
+    [PageList::Parameters, PageList::Statistics].into_iter().chain(slots).chain(averages).collect()
 }

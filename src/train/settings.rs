@@ -2,8 +2,10 @@ use std::sync::Arc;
 
 use super::feed::Placement;
 use super::groups::GroupRules;
+use super::program::Task;
 use super::recipe::{Control, Length, Precision, Recipe, Recompute, ResolvedRecipe};
 use crate::augment::{Augmentation, Mixing};
+use crate::data::Dataset;
 use crate::graph::Update;
 use crate::optim::{AdaptiveClip, Ema, Schedule};
 
@@ -69,6 +71,17 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What a model is trained for on a data set with these settings.
+    pub fn task(&self, data: &Dataset) -> Task {
+        Task {
+            image: data.image,
+            classes: data.classes.len(),
+            batch_size: self.batch_size,
+            label_smoothing: self.label_smoothing,
+            precision: self.precision,
+        }
+    }
+
     /// The settings of a recipe, with a batch size that the data set can fill.
     pub fn of(recipe: &ResolvedRecipe, batch_size: usize) -> Settings {
         Settings {

@@ -1,22 +1,18 @@
 mod record;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Parts};
-use super::augmented::TrainFeed;
 use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
 use super::control::{self, History};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
-use super::feed::Feed;
 use super::metrics::{EpochLine, EvaluationLine, Metrics};
-use super::program::{EVAL, TRAIN, Task};
+use super::program::{EVAL, TRAIN};
 use super::recipe::Length;
 use super::run::{Run, RunModel};
-use super::session::Session;
 use super::settings::Settings;
 use super::weights::{self, Tensors};
 use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
@@ -24,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step};
 use crate::models::Model;
 use crate::optim::{PlateauState, RunLength};
-use crate::plan::{PageList, Program};
+use crate::plan::PageList;
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
@@ -78,15 +74,7 @@ pub struct Trained {
 pub struct Trainer<'d> {
     pub(super) settings: Settings,
     pub(super) parts: Parts<'d>,
-    pub(super) task: Task,
-    data: &'d Dataset,
-    pub(super) feed: TrainFeed,
-    pub(super) test_feed: Feed,
-    pub(super) program: Arc<Program>,
-    pub(super) session: Session,
-    pub(super) recomputes: bool,
-    /// Whether what the settings freeze is frozen in the program.
-    pub(super) frozen: bool,
+    pub(super) assembly: Assembly,
     about: RunModel,
     run: Option<(Run, Metrics)>,
     pub(super) progress: Progress,
@@ -117,8 +105,7 @@ impl<'d> Trainer<'d> {
         device: &Device,
     ) -> Result<Trainer<'d>> {
         let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
-        let Assembly { task, feed, test_feed, program, session, recomputes, frozen } =
-            Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
+        let assembly = Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),
@@ -137,51 +124,36 @@ impl<'d> Trainer<'d> {
                 precision: settings.precision.name().to_string(),
                 ..device.environment()
             },
-            loss_scale: program.initial_loss_scale(),
+            loss_scale: assembly.program.initial_loss_scale(),
             plateau: settings.schedule.plateau().map(|_| PlateauState::new(settings.schedule.lr)),
         };
-        let initial = weights::initial(&program.graphs[TRAIN], settings.seed);
+        let initial = weights::initial(&assembly.program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
-        let mut trainer = Trainer {
-            settings,
-            parts,
-            task,
-            data,
-            feed,
-            test_feed,
-            program,
-            session,
-            recomputes,
-            frozen,
-            about,
-            run: None,
-            progress,
-            clock,
-        };
+        let mut trainer = Trainer { settings, parts, assembly, about, run: None, progress, clock };
         trainer.set_model(&initial);
         Ok(trainer)
     }
 
     /// Samples that a step takes in at a time; the batch size if it does so in one piece.
     pub fn micro_batch_size(&self) -> usize {
-        self.task.batch_size
+        self.assembly.task.batch_size
     }
 
     /// Whether activations are made again in the backward pass instead of being kept.
     pub fn recomputes(&self) -> bool {
-        self.recomputes
+        self.assembly.recomputes
     }
 
     /// The initial parameters and running statistics, to merge loaded ones into.
     pub fn initial(&self) -> Tensors {
-        weights::initial(&self.program.graphs[TRAIN], self.settings.seed)
+        weights::initial(&self.assembly.program.graphs[TRAIN], self.settings.seed)
     }
 
     /// Overwrites parameters and running statistics.
     pub fn set_model(&mut self, tensors: &Tensors) {
-        let [parameters, statistics] = weights::all_pages(&self.program.pages, tensors);
-        self.session.write_pages(PageList::Parameters, &parameters);
-        self.session.write_pages(PageList::Statistics, &statistics);
+        let [parameters, statistics] = weights::all_pages(&self.assembly.program.pages, tensors);
+        self.assembly.session.write_pages(PageList::Parameters, &parameters);
+        self.assembly.session.write_pages(PageList::Statistics, &statistics);
         self.set_averages(tensors);
     }
 
@@ -199,23 +171,23 @@ impl<'d> Trainer<'d> {
 
     /// Continues from a checkpoint.
     pub fn restore(&mut self, checkpoint: &Checkpoint, run: &Run) -> Result<()> {
-        checkpoint.check(&run.path, &self.program)?;
+        checkpoint.check(&run.path, &self.assembly.program)?;
         self.check_progress(&checkpoint.progress, run)?;
         self.set_model(&checkpoint.model);
         if let Some(averages) = &checkpoint.averages {
             self.set_averages(averages);
         }
-        for (name, list) in slot_lists(&self.program.clone()) {
+        for (name, list) in slot_lists(&self.assembly.program.clone()) {
             if let Some(tensors) = checkpoint.optimizer.get(name) {
-                let pages = slot_pages(&self.program, tensors);
-                self.session.write_pages(list, &pages);
+                let pages = slot_pages(&self.assembly.program, tensors);
+                self.assembly.session.write_pages(list, &pages);
             }
         }
         let environment = self.progress.environment.clone();
         let same_precision = checkpoint.progress.environment.precision == environment.precision;
-        let initial = self.program.initial_loss_scale();
+        let initial = self.assembly.program.initial_loss_scale();
         let loss_scale = if same_precision { checkpoint.progress.loss_scale } else { initial };
-        self.session.set_loss_scale(loss_scale);
+        self.assembly.session.set_loss_scale(loss_scale);
         let plateau = checkpoint.progress.plateau.or(self.progress.plateau);
         let plateau = plateau.filter(|_| self.settings.schedule.plateau().is_some());
         self.progress = Progress { environment, loss_scale, plateau, ..checkpoint.progress.clone() };
@@ -249,7 +221,7 @@ impl<'d> Trainer<'d> {
 
     /// Batches of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.data.train.len() / self.settings.batch_size).max(1) as u64
+        (self.parts.data.train.len() / self.settings.batch_size).max(1) as u64
     }
 
     /// Steps of the whole run.
@@ -262,10 +234,11 @@ impl<'d> Trainer<'d> {
 
     /// Bytes of all buffers on a GPU.
     pub fn device_bytes(&self) -> Option<u64> {
-        self.session.device_bytes()
+        self.assembly.session.device_bytes()
     }
 
-    /// Trains until all steps are done, or until the recipe's patience or time is; `stop` asks to stop after the steps that are in flight.
+    /// Trains until all steps are done, or until the recipe's patience or time is; `stop` asks to
+    /// stop after the steps that are in flight.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if the loss or the gradient norm is: the weights are those before that step.
@@ -276,7 +249,6 @@ impl<'d> Trainer<'d> {
         let deadline = control.max_time.map(|time| Instant::now() + time.0);
         let mut evaluation = None;
         let mut queued = self.progress.step;
-        self.thaw_when_due().await?;
         self.start_clock();
         let mut loader = self.loader(total)?;
         while !self.is_exhausted()
@@ -284,6 +256,7 @@ impl<'d> Trainer<'d> {
         {
             let batch = batch?;
             evaluation = None;
+            self.thaw_when_due().await?;
             self.submit(&batch, queued, total)?;
             queued += 1;
             let epoch_ends = u64::from(batch.position) + 1 == self.steps_per_epoch();
@@ -296,7 +269,6 @@ impl<'d> Trainer<'d> {
             self.take_reports(if pausing { 0 } else { IN_FLIGHT }, total, observer).await?;
             if epoch_ends || queued == total {
                 evaluation = Some(self.finish_epoch(epoch_ends, observer).await?);
-                self.thaw_when_due().await?;
             } else if evaluating {
                 evaluation = Some(self.evaluate_midway(observer).await?);
             } else if saving || stopping || late {
@@ -327,9 +299,9 @@ impl<'d> Trainer<'d> {
 
     /// Evaluates the test split with the weights as they are.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
-        let (session, feed) = (&mut self.session, self.test_feed);
-        let mut evaluator = Evaluator { session, graph: EVAL, task: self.task, feed };
-        evaluator.run(&self.data.test).await
+        let (session, feed) = (&mut self.assembly.session, self.assembly.test_feed);
+        let mut evaluator = Evaluator { session, graph: EVAL, task: self.assembly.task, feed };
+        evaluator.run(&self.parts.data.test).await
     }
 
     /// The parameters and running statistics as they are.
@@ -339,12 +311,12 @@ impl<'d> Trainer<'d> {
 
     /// The tensors of lists that are laid out as parameters and running statistics.
     pub(super) async fn tensors_of(&mut self, [parameters, statistics]: [PageList; 2]) -> Result<Tensors> {
-        let parameters = self.session.read_pages(parameters).await?;
-        let statistics = self.session.read_pages(statistics).await?;
-        let mut tensors = weights::from_pages(&self.program.pages.parameters, &parameters);
-        tensors.extend(weights::from_pages(&self.program.pages.statistics, &statistics));
+        let parameters = self.assembly.session.read_pages(parameters).await?;
+        let statistics = self.assembly.session.read_pages(statistics).await?;
+        let mut tensors = weights::from_pages(&self.assembly.program.pages.parameters, &parameters);
+        tensors.extend(weights::from_pages(&self.assembly.program.pages.statistics, &statistics));
         // In the graph's order, which is PyTorch's: a layer's statistics follow its parameters.
-        let nodes = self.program.graphs[TRAIN].nodes().iter().enumerate();
+        let nodes = self.assembly.program.graphs[TRAIN].nodes().iter().enumerate();
         let stored = nodes.filter(|(_, node)| !matches!(node.kind, NodeKind::Op(_)));
         let order: HashMap<&str, usize> = stored.map(|(index, node)| (node.name.as_str(), index)).collect();
         tensors.sort_by_key(|name, _| order.get(name.as_str()).copied());
@@ -355,7 +327,7 @@ impl<'d> Trainer<'d> {
         let start = Position { epoch: self.progress.epoch, position: self.progress.position };
         let Settings { seed, shuffle, batch_size, .. } = self.settings;
         let order = Order::Train { seed, shuffle, start, end: End::Batches(total) };
-        self.feed.feed.loader(&self.data.train, batch_size, order)
+        self.assembly.feed.feed.loader(&self.parts.data.train, batch_size, order)
     }
 
     fn learning_rate(&self, step: u64, total: u64) -> f64 {
@@ -384,11 +356,11 @@ impl<'d> Trainer<'d> {
         // A micro-batch is given its own part of streamed images, in which its samples have their places.
         let mut places = batch.places.clone();
         if batch.pixels.is_some() {
-            let size = self.task.batch_size as i32;
+            let size = self.assembly.task.batch_size as i32;
             places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
         }
-        let drawn = self.feed.draw(batch, &self.task);
-        self.session.submit(TRAIN, &self.feed.inputs(batch, &places, &drawn), &step)
+        let drawn = self.assembly.feed.draw(batch, &self.assembly.task);
+        self.assembly.session.submit(TRAIN, &self.assembly.feed.inputs(batch, &places, &drawn), &step)
     }
 
     fn interrupted(&self) -> Error {

@@ -35,3 +35,18 @@ fn ranges_that_do_not_rise_are_refused() {
         assert!(refused.err.contains("they must be above 0 and rise"), "{}", refused.err);
     }
 }
+
+#[test]
+fn it_starts_from_the_weights_that_a_run_would_start_from() {
+    let place = Place::new();
+    place.ok("train --device cpu --epochs 2 --quiet --out run");
+    let first = |flags: &str| {
+        let found = place.ok(&format!("{FIND} --json {flags}")).json();
+        found["points"][0]["loss"].as_f64().unwrap()
+    };
+    let fresh = first("");
+    for flag in ["--init", "--pretrained"] {
+        let trained = first(&format!("{flag} run/model.safetensors"));
+        assert!(trained < 0.7 * fresh, "{flag}: {trained} against {fresh}");
+    }
+}

@@ -18,7 +18,7 @@ impl Trainer<'_> {
         total: u64,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        while let Some(finished) = self.session.collect(leave).await? {
+        while let Some(finished) = self.assembly.session.collect(leave).await? {
             if let Some(report) = finished.report {
                 self.record(&report, total, observer)?;
             }
@@ -51,7 +51,7 @@ impl Trainer<'_> {
             self.clock.logged = (Instant::now(), 0);
             let lr = self.learning_rate(report.step - 1, total);
             let StepReport { step, loss, grad_norm, .. } = *report;
-            let loss_scale = self.program.scales_loss().then_some(report.loss_scale.scale);
+            let loss_scale = self.assembly.program.scales_loss().then_some(report.loss_scale.scale);
             self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
         }
         Ok(())
@@ -73,7 +73,7 @@ impl Trainer<'_> {
             train_accuracy,
             test: TestLine::from(&evaluation),
             img_per_s,
-            device_bytes: self.session.device_bytes(),
+            device_bytes: self.assembly.session.device_bytes(),
             ema: averages.as_ref().map(TestLine::from),
         };
         observer.epoch(&line);
@@ -124,9 +124,12 @@ impl Trainer<'_> {
             return Err(Error::NotFiniteWeights { step: self.progress.step, name: name.clone() });
         }
         let mut optimizer = indexmap::IndexMap::new();
-        for (name, list) in slot_lists(&self.program.clone()) {
-            let pages = self.session.read_pages(list).await?;
-            optimizer.insert(name.to_string(), weights::from_pages(&self.program.pages.parameters, &pages));
+        for (name, list) in slot_lists(&self.assembly.program.clone()) {
+            let pages = self.assembly.session.read_pages(list).await?;
+            optimizer.insert(
+                name.to_string(),
+                weights::from_pages(&self.assembly.program.pages.parameters, &pages),
+            );
         }
         let averages = self.averages().await?;
         let Some((run, metrics)) = &mut self.run else { return Ok(()) };
