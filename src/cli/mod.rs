@@ -12,6 +12,7 @@ mod download;
 mod eval;
 mod inspect;
 mod lr_find;
+mod manual;
 mod model;
 mod predict;
 mod pretrained;
@@ -34,6 +35,7 @@ pub use args::{
     SelftestArgs, TuneArgs,
 };
 pub use lr_find::LrFindArgs;
+pub use manual::{CompletionsArgs, ManArgs};
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -77,6 +79,10 @@ pub enum Command {
     Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
     Selftest(SelftestArgs),
+    /// Print a shell's completions of commands and flags
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
     /// Try out an adapter's cooperative matrices; other commands start this by themselves
     #[command(hide = true)]
     ProveCooperative(ProveArgs),
@@ -96,6 +102,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::LrFind(args) => lr_find::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::manual(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),
     }
 }
