@@ -21,6 +21,7 @@ mod resume;
 mod server;
 mod train;
 mod tune;
+mod views;
 mod weights;
 
 use std::fs;
