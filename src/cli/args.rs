@@ -69,29 +69,6 @@ pub struct DownloadArgs {
     pub quiet: bool,
 }
 
-/// The arguments of `wgrad predict`.
-#[derive(Clone, Debug, PartialEq, Args)]
-#[command(after_help = "Example:\n  wgrad predict runs/pets cat.jpg dog.png --top 2")]
-pub struct PredictArgs {
-    /// The folder of the run
-    pub run: PathBuf,
-    /// Image files: PNG, JPEG, BMP, GIF, WebP, PNM or TIFF
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<PathBuf>,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
-    /// How many classes to name for each image, the most probable first
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
-    pub top: u32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-}
-
 /// The arguments of `wgrad devices`.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:\n  wgrad devices")]
