@@ -156,7 +156,10 @@ pub struct BenchArgs {
     /// Measure the way of a data set's images to the network, with the network and without
     #[arg(long)]
     pub input_pipeline: bool,
-    /// The data set of --input-pipeline, as in `wgrad train` [default: digits]
+    /// The recipe of --input-pipeline, whose data and [augment] are used
+    #[arg(long, value_name = "RECIPE.toml", requires = "input_pipeline")]
+    pub recipe: Option<PathBuf>,
+    /// The data set of --input-pipeline, as in `wgrad train` [default: the recipe's, or digits]
     #[arg(long, value_name = "SOURCE", requires = "input_pipeline")]
     pub data: Option<DataSource>,
     /// Print JSON

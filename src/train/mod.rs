@@ -37,7 +37,7 @@ pub use device::{Device, Environment, in_parallel};
 pub use evaluation::{ClassRow, Evaluation, Evaluator};
 pub use explain::{Explainer, Heat};
 pub use feed::{Feed, Placement};
-pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, input_benchmark};
+pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, Stage, input_benchmark};
 pub use micro_batches::{Fit, Fitted, predicted};
 pub use predictor::{Guess, Predictor, loaded};
 pub use pretrained::{Adopted, adopt};
