@@ -19,6 +19,8 @@ mod pretrained;
 mod report;
 mod resume;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 mod train;
 mod train_args;
@@ -36,6 +38,8 @@ pub use args::{
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -65,6 +69,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Classify images over HTTP: JSON for programs, a page for people
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -95,6 +102,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

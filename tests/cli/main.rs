@@ -18,6 +18,8 @@ mod not_finite;
 mod pretrained;
 mod resume;
 mod server;
+#[cfg(all(feature = "serve", unix))]
+mod serving;
 mod train;
 mod tune;
 mod weights;
