@@ -13,8 +13,10 @@ use crate::train::{Evaluator, Feed, Placement, Run, loaded};
 /// `wgrad eval`
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) = run.read_chosen(args.checkpoint)?;
+    let (about, model, weights) =
+        if args.ema { run.read_averages(args.checkpoint)? } else { run.read_chosen(args.checkpoint)? };
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
+    let model = model.averaging(args.tta.unwrap_or(recipe.control.tta).views());
     let mut options = recipe.load_options();
     if let Some(other) = &args.data {
         // Its pictures are given the same size, but were not decoded into the run's file.

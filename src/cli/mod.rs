@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod bench_input;
+mod contact_sheet;
 mod cooperative;
 mod device;
 mod devices;
@@ -16,6 +17,7 @@ mod manual;
 mod model;
 mod predict;
 mod pretrained;
+mod preview;
 mod report;
 mod resume;
 mod selftest;
@@ -38,6 +40,7 @@ pub use args::{
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use preview::PreviewArgs;
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
@@ -72,6 +75,8 @@ pub enum Command {
     /// Classify images over HTTP: JSON for programs, a page for people
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Draw samples of a data set as training sees them: augmented, with their labels
+    Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -104,6 +109,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -16,12 +16,14 @@ mod lr_find;
 mod micro_batches;
 mod not_finite;
 mod pretrained;
+mod preview;
 mod resume;
 mod server;
 #[cfg(all(feature = "serve", unix))]
 mod serving;
 mod train;
 mod tune;
+mod views;
 mod weights;
 
 use std::fs;
