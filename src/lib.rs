@@ -18,6 +18,8 @@ pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod selftest;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tensor;
 pub mod train;
 

@@ -23,6 +23,8 @@ mod preview;
 mod report;
 mod resume;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 mod train;
 mod train_args;
@@ -42,6 +44,8 @@ pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -71,6 +75,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Classify images over HTTP: JSON for programs, a page for people
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Draw samples of a data set as training sees them: augmented, with their labels
     Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
@@ -103,6 +110,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),

@@ -20,6 +20,8 @@ mod pretrained;
 mod preview;
 mod resume;
 mod server;
+#[cfg(all(feature = "serve", unix))]
+mod serving;
 mod train;
 mod tune;
 mod views;
