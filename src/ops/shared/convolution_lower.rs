@@ -106,7 +106,7 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
     let dispatch: DispatchBuilder<'_, '_> = Epilogue::constants(None, dispatch);
     tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * slabs.div_ceil(slab_lanes) * dims.groups);
     if let Some(partials) = partials {
-        partials.reduce(lower, "conv2d", None, None);
+        partials.reduce(lower, ("conv2d", Slot::Output(0)), None, None);
     }
 }
 
