@@ -330,7 +330,8 @@ impl Places {
                 let rows = desc.shape.first().copied().unwrap_or(1);
                 let of_rows = |part: &Range<usize>| (desc.bytes() / rows * part.len()) as u64;
                 let whole = || vec![desc.bytes() as u64];
-                let bytes = self.split.parts(value).map_or_else(whole, |parts| parts.iter().map(of_rows).collect());
+                let bytes =
+                    self.split.parts(value).map_or_else(whole, |parts| parts.iter().map(of_rows).collect());
                 let places = bytes.into_iter().map(|bytes| self.take(lowered.index, bytes)).collect();
                 self.of.insert(value, places);
             }

@@ -159,7 +159,11 @@ impl PageSet {
     fn add(&mut self, name: &str, shape: &Shape, max_page_bytes: u64) -> Result<()> {
         let limit = (max_page_bytes / 4) as usize;
         let Some(lens) = part_lens(shape, limit) else {
-            let (what, len) = if shape.len() < 2 { ("a tensor", shape.numel()) } else { ("rows of", shape[1..].iter().product()) };
+            let (what, len) = if shape.len() < 2 {
+                ("a tensor", shape.numel())
+            } else {
+                ("rows of", shape[1..].iter().product())
+            };
             return Err(Error::Model(format!(
                 "has {what} \"{name}\" {shape} of {} MiB, but the device binds at most {} MiB at once; use \
                  --device cpu or a narrower layer",

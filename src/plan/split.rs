@@ -28,7 +28,8 @@ impl Split {
         }
         graph.half_parameters().into_iter().for_each(|(parameter, half)| add(half, parameter));
         let computed = graph.gradients().iter();
-        let computed = computed.filter(|(_, value)| matches!(graph.nodes()[value.node].kind, NodeKind::Op(_)));
+        let computed =
+            computed.filter(|(_, value)| matches!(graph.nodes()[value.node].kind, NodeKind::Op(_)));
         computed.for_each(|(parameter, gradient)| add(*gradient, *parameter));
         Split(split)
     }

@@ -172,8 +172,7 @@ impl Replay<'_> {
             for (parameter, value) in &casts {
                 let spans = self.program.pages.spans(graph, *parameter).iter().enumerate();
                 for (part, span) in spans.filter(|(_, span)| span.page == page) {
-                    let place =
-                        Place { offset: span.offset as u64 * 2, bytes: span.len as u64 * 2, ..*to };
+                    let place = Place { offset: span.offset as u64 * 2, bytes: span.len as u64 * 2, ..*to };
                     self.write(place, Content::Value(*value, part));
                 }
             }

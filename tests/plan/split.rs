@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pollster::block_on;
 use wgrad::gpu::{self, Gpu, Session};
 use wgrad::graph::{Capabilities, Graph, Init, Mode, ParameterGroup, Step, TensorDesc};
-use wgrad::ops::{Layer, gradients, linear::Linear, mse::Mse, mul::Mul};
+use wgrad::ops::{Layer, conv2d::Conv2d, gradients, linear::Linear, mse::Mse, mul::Mul};
 use wgrad::optim::Sgd;
 use wgrad::plan::{Data, Optimizer, PageList, Plan, Program};
 use wgrad::selftest::serially;
@@ -14,18 +14,52 @@ use wgrad::train::recipe::Precision;
 use super::PORTABLE;
 use super::replay::replay;
 
-/// Rows, features in and out: sums in one slab and in several, whose ends parts do not respect, and tiles that parts cut.
-const SIZES: [[usize; 3]; 3] = [[5, 8256, 132], [7, 68, 300], [150, 36, 131]];
+/// A layer whose weight lies in parts.
+struct Wide {
+    layer: fn() -> Box<dyn Layer>,
+    input: &'static [usize],
+    output: &'static [usize],
+    /// Elements of one row of the weight.
+    row: u64,
+}
 
-/// `mse(linear(x p))`, with the gradients of `p` and of the layer's parameters.
-fn graph([rows, features, out]: [usize; 3], precision: Precision) -> Graph {
+/// Sums in one slab and in several, whose ends parts do not respect, tiles that parts cut, and phases with fewer taps.
+const CASES: [Wide; 7] = [
+    Wide { layer: || Box::new(Linear::new(132)), input: &[5, 8256], output: &[5, 132], row: 8256 },
+    Wide { layer: || Box::new(Linear::new(300)), input: &[7, 68], output: &[7, 300], row: 68 },
+    Wide { layer: || Box::new(Linear::new(131)), input: &[150, 36], output: &[150, 131], row: 36 },
+    Wide {
+        layer: || Box::new(Conv2d::new(132, 3).padding(1)),
+        input: &[2, 8, 6, 5],
+        output: &[2, 132, 6, 5],
+        row: 72,
+    },
+    Wide {
+        layer: || Box::new(Conv2d::new(140, 3).padding(1).stride(2).bias(false)),
+        input: &[3, 12, 7, 8],
+        output: &[3, 140, 4, 4],
+        row: 108,
+    },
+    Wide {
+        layer: || Box::new(Conv2d::new(131, [2, 3]).stride([3, 1]).dilation([1, 2])),
+        input: &[2, 7, 9, 8],
+        output: &[2, 131, 3, 4],
+        row: 42,
+    },
+    Wide { layer: || Box::new(Conv2d::new(200, 1)), input: &[4, 20, 9, 7], output: &[4, 200, 9, 7], row: 20 },
+];
+
+/// `mse(layer(x p))`, with the gradients of `p` and of the layer's parameters.
+fn graph(wide: &Wide, precision: Precision) -> Graph {
     let mut graph = precision.graph(Mode::Train);
-    let x = graph.input("x", TensorDesc::f32([rows, features]));
-    let p = graph.parameter("p", [1, features], Init::Default).unwrap();
+    let x = graph.input("x", TensorDesc::f32(wide.input));
+    let mut one = vec![1; wide.input.len()];
+    one[1] = wide.input[1];
+    let p = graph.parameter("p", one, Init::Default).unwrap();
     let product = graph.apply1(Mul::default(), &[x, p]).unwrap();
-    let y = graph.scope("fc", |graph| Linear::new(out).build(graph, product)).unwrap();
+    let y = graph.scope("wide", |graph| (wide.layer)().build(graph, product)).unwrap();
     let y = graph.as_f32(y).unwrap();
-    let target = graph.input("target", TensorDesc::f32([rows, out]));
+    let target = graph.input("target", TensorDesc::f32(wide.output));
     let loss = graph.apply1(Mse::default(), &[y, target]).unwrap();
     graph.output("loss", loss);
     let parameters = graph.parameters();
@@ -43,20 +77,18 @@ fn program(graph: Graph, max_page_bytes: u64) -> Program {
 }
 
 /// The limits under which a weight lies in a few parts: of 64 rows each, or of a multiple of 4.
-fn limits([_, features, out]: [usize; 3]) -> Vec<u64> {
-    let row = features as u64 * 4;
-    let unit = |rows: u64| (rows * row).next_multiple_of(512);
-    [unit(64), unit(36)].into_iter().filter(|limit| *limit < row * out as u64).collect()
+fn limits(wide: &Wide) -> [u64; 2] {
+    [64, 36].map(|rows| (rows * wide.row * 4).next_multiple_of(512))
 }
 
 #[test]
 fn plans_of_parts_hold() {
-    for size in SIZES {
+    for wide in &CASES {
         for precision in Precision::ALL {
-            for limit in limits(size) {
-                let program = program(graph(size, precision), limit);
+            for limit in limits(wide) {
+                let program = program(graph(wide, precision), limit);
                 let (_, _, spans) = &program.pages.parameters.tensors()[1];
-                assert!(spans.len() > 2, "{size:?}: {spans:?}");
+                assert!(spans.len() > 2, "{:?}: {spans:?}", wide.input);
                 let plan = Plan::lower(&program, &program.graphs[0], PORTABLE).unwrap();
                 replay(&program, &program.graphs[0], &plan, PORTABLE).unwrap();
             }
@@ -65,7 +97,7 @@ fn plans_of_parts_hold() {
 }
 
 /// Gradients, parameters and momentum after two steps, in PyTorch's order.
-fn trained(gpu: &Arc<Gpu>, program: Program, [rows, features, out]: [usize; 3]) -> Vec<Vec<f32>> {
+fn trained(gpu: &Arc<Gpu>, program: Program, wide: &Wide) -> Vec<Vec<f32>> {
     let program = Arc::new(program);
     let session = Session::new(gpu.clone(), program.clone(), &serially);
     let mut session = block_on(session).unwrap().poisoned();
@@ -76,8 +108,8 @@ fn trained(gpu: &Arc<Gpu>, program: Program, [rows, features, out]: [usize; 3]) 
         set.store(&mut start, name, &data);
     }
     session.write_pages(PageList::Parameters, &start);
-    let x: Vec<f32> = (0..rows * features).map(|i| (i as f32 * 0.7).sin()).collect();
-    let target: Vec<f32> = (0..rows * out).map(|i| (i as f32 * 0.3).cos()).collect();
+    let x: Vec<f32> = (0..wide.input.iter().product()).map(|i: usize| (i as f32 * 0.7).sin()).collect();
+    let target: Vec<f32> = (0..wide.output.iter().product()).map(|i: usize| (i as f32 * 0.3).cos()).collect();
     for step in 0..2 {
         let inputs = [("x", Data::Real(&x[..])), ("target", Data::Real(&target[..]))];
         session.submit(0, &inputs, &Step { step, learning_rate: 1e-3, ..Step::default() }).unwrap();
@@ -96,16 +128,16 @@ fn trained(gpu: &Arc<Gpu>, program: Program, [rows, features, out]: [usize; 3]) 
 fn parts_have_the_bits_of_the_whole() {
     for adapter in block_on(gpu::adapters()) {
         let gpu = Arc::new(block_on(Gpu::open(&adapter)).unwrap());
-        for size in SIZES {
+        for wide in &CASES {
             for precision in Precision::ALL {
-                let whole = trained(&gpu, program(graph(size, precision), 128 << 20), size);
+                let whole = trained(&gpu, program(graph(wide, precision), 128 << 20), wide);
                 assert!(whole.iter().flatten().any(|x| *x != 0.0));
-                for limit in limits(size) {
-                    let parts = trained(&gpu, program(graph(size, precision), limit), size);
+                for limit in limits(wide) {
+                    let parts = trained(&gpu, program(graph(wide, precision), limit), wide);
                     for (index, (whole, parts)) in whole.iter().zip(&parts).enumerate() {
                         let pairs = whole.iter().zip(parts);
                         let differ = pairs.filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-                        let at = format!("{size:?}, {limit} bytes, {precision:?}, tensor {index}");
+                        let at = format!("{:?}, {limit} bytes, {precision:?}, tensor {index}", wide.input);
                         assert_eq!(differ, 0, "{at} on {}", adapter.name);
                     }
                 }

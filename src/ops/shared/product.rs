@@ -60,13 +60,8 @@ impl Product {
         }
         let Product { m, n, k, .. } = *self;
         let (slabs, slab_len) = slabs(k, middling(m, n));
-        let problem = Problem {
-            family,
-            dtype: lower.inputs[0].dtype,
-            sizes: [m, n, k],
-            batch: slabs,
-            window: [1, 1],
-        };
+        let problem =
+            Problem { family, dtype: lower.inputs[0].dtype, sizes: [m, n, k], batch: slabs, window: [1, 1] };
         let kernel = Kernel { stem, tile: problem.choose(lower), slabs, slab_len, a, bias, epilogue };
         let windows = self.windows(lower, b);
         // Of an output in parts each part is made by itself; else all windows add to one.
