@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod bench_input;
+mod contact_sheet;
 mod cooperative;
 mod device;
 mod devices;
@@ -16,6 +17,7 @@ mod manual;
 mod model;
 mod predict;
 mod pretrained;
+mod preview;
 mod report;
 mod resume;
 mod selftest;
@@ -36,6 +38,7 @@ pub use args::{
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use preview::PreviewArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -65,6 +68,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Draw samples of a data set as training sees them: augmented, with their labels
+    Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -95,6 +100,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -198,6 +198,7 @@ built_in! {
     softplus,
     sum_to,
     tanh,
+    views,
 }
 
 static REGISTERED: RwLock<Vec<Operator>> = RwLock::new(Vec::new());

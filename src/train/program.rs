@@ -133,6 +133,12 @@ pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program>
     inference_from(Feed::Given, model, task, device)
 }
 
+/// The program that evaluates a classifier in batches of several sizes: a graph for each task.
+pub fn inference_of(model: &Model, tasks: &[Task], device: &Device) -> Result<Program> {
+    let graphs = tasks.iter().map(|task| eval_graph(model, task)).collect::<Result<Vec<Graph>>>()?;
+    Program::new(graphs, None, device.max_page_bytes())
+}
+
 /// [`inference`] for samples that come by a feed.
 pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -> Result<Program> {
     Program::new(vec![eval_graph_from(feed, model, task)?], None, device.max_page_bytes())
