@@ -22,7 +22,7 @@ layers = [
 "#;
 
 fn setup(recipe: &str) -> Setup {
-    let mut setup = Setup::of_flags(&format!("data = 'digits'\nbatch_size = 16\nmax_steps = 5\n{recipe}"));
+    let mut setup = Setup::of_flags(&format!("data = 'digits'\nbatch_size = 16\nmax_steps = 9\n{recipe}"));
     setup.model = ModelSpec::parse("wide", MODEL).unwrap().bind([1, 8, 8], 10).unwrap();
     setup
 }
