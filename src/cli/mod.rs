@@ -16,8 +16,11 @@ mod manual;
 mod model;
 mod predict;
 mod pretrained;
+mod progress;
 mod report;
+mod report_run;
 mod resume;
+mod runs;
 mod selftest;
 mod trace;
 mod train;
@@ -36,6 +39,8 @@ pub use args::{
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use report_run::ReportArgs;
+pub use runs::{CompareArgs, RunOrder, RunsArgs};
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -65,6 +70,12 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Write a page about a run: curves, mistakes, figures
+    Report(ReportArgs),
+    /// List the runs of a folder with their results
+    Runs(RunsArgs),
+    /// Show what runs differ in, in settings and results
+    Compare(CompareArgs),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -95,6 +106,9 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Report(args) => report_run::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Compare(args) => runs::compare(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),
