@@ -48,6 +48,7 @@ def main(run):
         for event in found.Histograms(tag):
             assert math.isclose(sum(event.histogram_value.bucket), event.histogram_value.num), tag
     images = tags["images"]
+    assert "filters" in images, images
     for tag in images:
         for event in found.Images(tag):
             assert event.encoded_image_string.startswith(b"\x89PNG"), tag

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod bench_input;
+mod contact_sheet;
 mod cooperative;
 mod device;
 mod devices;
@@ -16,6 +17,7 @@ mod manual;
 mod model;
 mod predict;
 mod pretrained;
+mod preview;
 mod progress;
 mod report;
 mod report_run;
@@ -39,6 +41,7 @@ pub use args::{
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use preview::PreviewArgs;
 pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};
 pub use train_args::TrainArgs;
@@ -76,6 +79,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Show what runs differ in, in settings and results
     Compare(CompareArgs),
+    /// Draw samples of a data set as training sees them: augmented, with their labels
+    Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -109,6 +114,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Report(args) => report_run::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Compare(args) => runs::compare(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -14,11 +14,15 @@ use crate::data::{
 };
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
+use crate::report::Picture;
 use crate::report::tensorboard::EventWriter;
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
+use crate::train::{Device, Ending, Length, PreviewSettings, Run, Settings, Trained, Trainer, preview};
+
+/// Training samples that TensorBoard is shown; pairs, for these may be mixed.
+const SHOWN: usize = 8;
 
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
@@ -58,7 +62,7 @@ pub(super) fn finish(
     device: &Device,
     json: bool,
 ) -> Result<()> {
-    let events = prepared.recipe.tensorboard.then(|| EventWriter::create(run, trainer.progress().step));
+    let events = prepared.recipe.tensorboard.then(|| events(run, prepared, trainer.progress().step, device));
     let trained = watch(&mut trainer, prepared, events.transpose()?, json);
     match &trained {
         Ok(trained) if json => {
@@ -70,6 +74,26 @@ pub(super) fn finish(
     }
     report_run::after_training(run, prepared, trained.as_ref().ok(), trainer, device);
     trained.map(|_| ())
+}
+
+/// Begins TensorBoard's events of a run: with its first training samples, as the network gets them.
+fn events(run: &Run, prepared: &Prepared, done: u64, device: &Device) -> Result<EventWriter> {
+    let mut events = EventWriter::create(run, done)?;
+    let Prepared { recipe, data, .. } = prepared;
+    let order = epoch_order(data.train.len(), recipe.seed, recipe.shuffle, 0);
+    let settings = PreviewSettings {
+        augmentation: recipe.augmentation,
+        mixing: recipe.mixing,
+        normalize: recipe.normalize,
+        seed: recipe.seed,
+        samples: order.into_iter().take(recipe.batch_size.min(SHOWN)).collect(),
+        epochs: vec![0],
+    };
+    let shown = pollster::block_on(preview(data, &settings, device))?;
+    let pictures = shown.rows.iter().filter_map(|row| row.last());
+    let pictures = pictures.map(|picture| Picture::of_bytes(picture.size, shown.channels, &picture.pixels));
+    events.pictures("training_samples", &pictures.collect::<Result<Vec<Picture>>>()?);
+    Ok(events)
 }
 
 /// `--dry-run`: one step and one evaluation, of a batch each, of which nothing remains.

@@ -44,6 +44,8 @@ impl Series {
 /// How values are written at an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// As a number; by powers of ten where it spans several.
+    Magnitude,
     /// As a number.
     Number,
     /// A fraction as percent.
@@ -140,8 +142,8 @@ pub fn chart(title: &str, x_label: &str, unit: Unit, series: Vec<Series>) -> Opt
     let all = || series.iter().flat_map(|one| &one.points);
     let (x_low, x_high) = range(all().map(|point| point.0))?;
     let (mut low, mut high) = range(all().map(|point| point.1))?;
-    // Losses and learning rates that fall by orders of magnitude are read by their powers of ten.
-    let is_log = unit == Unit::Number && low > 0.0 && high / low > 30.0;
+    // Losses that fall by orders of magnitude are read by their powers of ten.
+    let is_log = unit == Unit::Magnitude && low > 0.0 && high / low > 30.0;
     if !is_log {
         let margin = if high > low { (high - low) * 0.06 } else { high.abs() * 0.05 + 1e-6 };
         // Zero and one are ends of what there is, not places to leave room beyond.
@@ -210,11 +212,11 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 fn label(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Percent => format!("{} %", short(value * 100.0)),
-        Unit::Number if value.abs() >= 1e4 => {
+        Unit::Number | Unit::Magnitude if value.abs() >= 1e4 => {
             let (value, letter) = if value.abs() >= 1e6 { (value / 1e6, "M") } else { (value / 1e3, "k") };
             format!("{}{letter}", short(value))
         }
-        Unit::Number => short(value),
+        Unit::Number | Unit::Magnitude => short(value),
     }
 }
 

@@ -187,9 +187,9 @@ fn charts(records: &[Record]) -> Vec<Chart> {
     };
     let charts = [
         chart("Test accuracy", "epoch", Unit::Percent, evaluated(|row| row.test_accuracy)),
-        chart("Test loss", "epoch", Unit::Number, evaluated(|row| row.test_loss)),
+        chart("Test loss", "epoch", Unit::Magnitude, evaluated(|row| row.test_loss)),
         chart("Training accuracy", "epoch", Unit::Percent, evaluated(|row| row.train_accuracy)),
-        chart("Training loss", "epoch", Unit::Number, evaluated(|row| row.train_loss)),
+        chart("Training loss", "epoch", Unit::Magnitude, evaluated(|row| row.train_loss)),
         chart("Learning rate", "step", Unit::Number, stepped(|row| row.lr)),
         chart("Images per second", "step", Unit::Number, stepped(|row| row.img_per_s)),
     ];

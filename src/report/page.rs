@@ -224,17 +224,17 @@ fn charts(record: &Record) -> Vec<Chart> {
         Series::new("test", 1, of(|row| row.test_accuracy)),
         Series::new("test, averaged weights", 2, of(|row| row.ema_accuracy)),
     ];
-    let of_steps = |title, value| {
-        chart(title, "step", Unit::Number, vec![Series::new(title.to_lowercase(), 0, steps(value))])
+    let of_steps = |title: &str, unit, value| {
+        chart(title, "step", unit, vec![Series::new(title.to_lowercase(), 0, steps(value))])
     };
     let charts = [
-        chart("Loss", "epoch", Unit::Number, loss),
+        chart("Loss", "epoch", Unit::Magnitude, loss),
         chart("Accuracy", "epoch", Unit::Percent, accuracy),
-        of_steps("Loss of single steps", |row| row.loss),
-        of_steps("Learning rate", |row| row.lr),
-        of_steps("Images per second", |row| row.img_per_s),
-        of_steps("Gradient norm", |row| row.grad_norm),
-        of_steps("Loss scale", |row| row.loss_scale),
+        of_steps("Loss of single steps", Unit::Magnitude, |row| row.loss),
+        of_steps("Learning rate", Unit::Number, |row| row.lr),
+        of_steps("Images per second", Unit::Number, |row| row.img_per_s),
+        of_steps("Gradient norm", Unit::Magnitude, |row| row.grad_norm),
+        of_steps("Loss scale", Unit::Magnitude, |row| row.loss_scale),
     ];
     charts.into_iter().flatten().collect()
 }

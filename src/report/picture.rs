@@ -29,6 +29,15 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Pixels of one byte (grey) or three, rows from the top.
+    pub fn of_bytes([height, width]: [usize; 2], channels: usize, pixels: &[u8]) -> Result<Picture> {
+        Picture::of(RgbImage::from_fn(width as u32, height as u32, |x, y| {
+            let at = (y as usize * width + x as usize) * channels;
+            let byte = |channel: usize| pixels.get(at + channel.min(channels - 1)).copied().unwrap_or(0);
+            image::Rgb([0, 1, 2].map(byte))
+        }))
+    }
+
     fn of(image: RgbImage) -> Result<Picture> {
         let (width, height) = image.dimensions();
         let mut png = Cursor::new(vec![]);

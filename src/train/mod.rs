@@ -17,6 +17,7 @@ pub mod metrics;
 mod micro_batches;
 mod predictor;
 mod pretrained;
+mod preview;
 pub mod program;
 pub mod recipe;
 mod run;
@@ -38,6 +39,7 @@ pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, in
 pub use micro_batches::{Fit, Fitted, predicted};
 pub use predictor::{Guess, Predictor, loaded};
 pub use pretrained::{Adopted, adopt};
+pub use preview::{Picture, Preview, PreviewSettings, preview};
 pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;

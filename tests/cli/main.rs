@@ -16,6 +16,7 @@ mod lr_find;
 mod micro_batches;
 mod not_finite;
 mod pretrained;
+mod preview;
 mod report;
 mod resume;
 mod server;

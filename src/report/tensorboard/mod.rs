@@ -7,7 +7,7 @@ use std::path::Path;
 
 pub use writer::{EventFile, read_events};
 
-use super::picture;
+use super::picture::{self, Picture};
 use super::record::Record;
 use crate::error::Result;
 use crate::train::metrics::{EpochLine, EvaluationLine, StepLine, TestLine};
@@ -28,6 +28,11 @@ impl EventWriter {
         let record = Record::read(&run.path)?;
         events.settings(&record.name, &record.settings)?;
         Ok(EventWriter { events, step: done, failed: None })
+    }
+
+    /// Adds pictures under a name.
+    pub fn pictures(&mut self, tag: &str, pictures: &[Picture]) {
+        self.write(|events, step| events.pictures(step, tag, pictures));
     }
 
     /// What went wrong first; nothing has been written since. The run goes on without its events.
