@@ -50,7 +50,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         // by name has to be there.
         Err(error) if args.data.is_none() => {
             let note = format!("without an evaluation, because {error}");
-            let page = page(&record, &Findings { notes: vec![note.clone()], ..Findings::default() })?;
+            let model = run.read_model().ok();
+            let model = model.as_ref().map(|(_, _, weights)| &weights.tensors);
+            let page = page(&record, &Findings { model, notes: vec![note.clone()], ..Findings::default() })?;
             (page, Some(note))
         }
         Err(error) => return Err(error),

@@ -62,7 +62,9 @@ pub(super) fn finish(
     device: &Device,
     json: bool,
 ) -> Result<()> {
-    let events = prepared.recipe.tensorboard.then(|| events(run, prepared, trainer.progress().step, device));
+    let begun = trainer.progress().step;
+    let wanted = prepared.recipe.tensorboard && begun < trainer.total_steps();
+    let events = wanted.then(|| events(run, prepared, begun, device));
     let trained = watch(&mut trainer, prepared, events.transpose()?, json);
     match &trained {
         Ok(trained) if json => {
@@ -72,7 +74,10 @@ pub(super) fn finish(
         Err(Error::Interrupted { .. }) => {}
         Err(_) => return trained.map(|_| ()),
     }
-    report_run::after_training(run, prepared, trained.as_ref().ok(), trainer, device);
+    // A run that was over before has its page.
+    if trainer.progress().step > begun || !run.file("report.html").is_file() {
+        report_run::after_training(run, prepared, trained.as_ref().ok(), trainer, device);
+    }
     trained.map(|_| ())
 }
 

@@ -149,6 +149,16 @@ fn damaged_runs_are_reported_and_listed() {
     place
         .ok("report runs/bare --device cpu --out bare.html")
         .remarks(&["cannot read runs/bare/metrics.jsonl"]);
+    // The pictures may be gone, the filters are still there.
+    place.copy("run", "moved");
+    place.write(
+        "moved/recipe.toml",
+        place.text("run/recipe.toml").replace("tiny.safetensors", "gone.safetensors"),
+    );
+    place
+        .ok("report moved --device cpu --out moved.html")
+        .remarks(&["without an evaluation, because", "gone"]);
+    assert!(place.text("moved.html").contains("Filters of the first layer"));
     place.write("runs/odd/model.safetensors", b"short");
     place.ok("report runs/odd --device cpu --out odd.html").remarks(&["without an evaluation, because"]);
     check_page(&place.text("odd.html"));
