@@ -11,10 +11,12 @@ mod device;
 mod devices;
 mod download;
 mod eval;
+mod explain;
 mod inspect;
 mod lr_find;
 mod manual;
 mod model;
+mod pictures;
 mod predict;
 mod pretrained;
 mod preview;
@@ -36,11 +38,12 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
-    SelftestArgs, TuneArgs,
+    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, ProveArgs, ResumeArgs, SelftestArgs,
+    TuneArgs,
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
 pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};

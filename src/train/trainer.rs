@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Parts};
 use super::augmented::Drawn;
-use super::checkpoint::{Checkpoint, Progress, Totals, slot_lists, slot_pages};
+use super::checkpoint::{Checkpoint, Progress, Totals, check_names, slot_lists, slot_pages};
 use super::control::{self, History};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
@@ -112,6 +112,7 @@ impl<'d> Trainer<'d> {
     ) -> Result<Trainer<'d>> {
         let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
         let assembly = Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
+        check_names(&assembly.program.pages)?;
         let about = RunModel {
             image: data.image,
             classes: data.classes.clone(),

@@ -32,7 +32,7 @@ fn every_run_has_a_page() {
     let page = place.text("run/report.html");
     check_page(&page);
     for part in [
-        "Loss</figcaption>",
+        "<figcaption>Loss",
         "<path class=\"curve",
         "Confusion matrix",
         "precision",

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "plan"]),
     ("data", &["error", "files", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
-    ("fetch", &["error", "files"]),
+    ("fetch", &["error", "fields", "files"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
