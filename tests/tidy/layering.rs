@@ -33,11 +33,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // A run's model behind HTTP.
     ("serve", &["error", "data", "train"]),
+    // Pages and files about a run, from what training left behind.
+    ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve", "report",
         ],
     ),
 ];
