@@ -11,15 +11,20 @@ mod device;
 mod devices;
 mod download;
 mod eval;
+mod explain;
 mod inspect;
 mod lr_find;
 mod manual;
 mod model;
+mod pictures;
 mod predict;
 mod pretrained;
 mod preview;
+mod progress;
 mod report;
+mod report_run;
 mod resume;
+mod runs;
 mod selftest;
 #[cfg(feature = "serve")]
 mod serve;
@@ -35,12 +40,15 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
-    SelftestArgs, TuneArgs,
+    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, ProveArgs, ResumeArgs, SelftestArgs,
+    TuneArgs,
 };
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
+pub use report_run::ReportArgs;
+pub use runs::{CompareArgs, RunOrder, RunsArgs};
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
@@ -75,6 +83,12 @@ pub enum Command {
     /// Classify images over HTTP: JSON for programs, a page for people
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Write a page about a run: curves, mistakes, figures
+    Report(ReportArgs),
+    /// List the runs of a folder with their results
+    Runs(RunsArgs),
+    /// Show what runs differ in, in settings and results
+    Compare(CompareArgs),
     /// Draw samples of a data set as training sees them: augmented, with their labels
     Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
@@ -109,6 +123,9 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
+        Command::Report(args) => report_run::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Compare(args) => runs::compare(&args),
         Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "plan"]),
     ("data", &["error", "files", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
-    ("fetch", &["error", "files"]),
+    ("fetch", &["error", "fields", "files"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
@@ -33,11 +33,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // A run's model behind HTTP.
     ("serve", &["error", "data", "train"]),
+    // Pages and files about a run, from what training left behind.
+    ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "report", "serve",
         ],
     ),
 ];
