@@ -1,9 +1,10 @@
-"""wgrad beside PyTorch (and Burn and candle): the same networks, batches, optimizers and steps, in turn, in one run.
+"""wgrad beside PyTorch (and Burn, candle and tinygrad): the same networks, batches, optimizers and steps, in turn, in one run.
 
     python benches/compare/run.py                                  # everything that this machine has
     python benches/compare/run.py --networks seed-cnn,small-cnn --quick
     python benches/compare/run.py --gpu                            # the table for a GPU: hardware adapters beside CUDA
     python benches/compare/run.py --peers burn,candle              # also these, built before (see their Cargo.toml)
+    python benches/compare/run.py --peers tinygrad --networks seed-cnn,small-cnn       # see tinygrad_peer.py
 
 Needs Python 3.11 with torch, and `cargo build --release`. Every measurement is a process of its own, and contestants
 take turns for --rounds rounds, so that a slow minute of the machine hits all of them. Prints a table per network with
@@ -88,7 +89,7 @@ def arguments():
     parser.add_argument("--cpu", action="store_true", help="only the CPU and software adapters")
     parser.add_argument("--no-software", action="store_true", help="no software adapters")
     parser.add_argument("--no-compile", action="store_true", help="no torch.compile")
-    parser.add_argument("--peers", default="", help="comma-separated: burn, candle, or candle=PATH of its binary")
+    parser.add_argument("--peers", default="", help="comma-separated: burn, candle, tinygrad; or burn=PATH of its binary")
     parser.add_argument("--profile", action="store_true", help="also profile wgrad's kernels")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, help="steps of each measurement; depends on the network by default")
@@ -138,16 +139,22 @@ def pytorch_contestants(args):
 
 
 def peer_contestants(args):
-    backends = {"burn": [("flex", "cpu", False), ("wgpu", "cpu", True)], "candle": [("cpu", "cpu", False)]}
+    backends = {
+        "burn": [("flex", "cpu", False), ("wgpu", "cpu", True)],
+        "candle": [("cpu", "cpu", False)],
+        "tinygrad": [("cpu", "cpu", False), ("webgpu", "cpu", True)],
+    }
     rows = []
     for peer in filter(None, args.peers.split(",")):
         peer, _, given = peer.partition("=")
-        binary = Path(given or HERE / peer / "target" / "release" / f"compare-{peer}").resolve()
-        if not binary.exists():
-            print(f"skipped: {binary} is not built", file=sys.stderr)
+        program = [sys.executable, HERE / "tinygrad_peer.py"]
+        if peer != "tinygrad":
+            program = [Path(given or HERE / peer / "target" / "release" / f"compare-{peer}").resolve()]
+        if not program[-1].exists():
+            print(f"skipped: {program[-1]} is not built", file=sys.stderr)
             continue
         for backend, group, slow in backends[peer]:
-            command = [binary, "--backend", backend]
+            command = [*program, "--backend", backend]
             rows.append(Contestant(f"{peer} {backend}", group, command, slow=slow))
     return rows
 
