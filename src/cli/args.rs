@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, value_parser};
 
 use crate::data::DataSource;
-use crate::train::control::Choice;
+use crate::train::control::{Choice, Tta};
 use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 
 /// The arguments of `wgrad resume`.
@@ -31,6 +31,12 @@ pub struct EvalArgs {
     /// Which weights: last, best, or a number of steps whose checkpoint was kept
     #[arg(long, value_name = "WHICH", default_value_t)]
     pub checkpoint: Choice,
+    /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
+    #[arg(long)]
+    pub ema: bool,
+    /// Average the logits of views of each image: none, flip or flip-translate [default: the run's]
+    #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
+    pub tta: Option<Tta>,
     /// Also print the confusion matrix
     #[arg(long)]
     pub confusion: bool,

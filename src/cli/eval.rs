@@ -1,24 +1,22 @@
-use std::sync::Arc;
-
 use super::EvalArgs;
 use super::device;
 use super::report::{self, say};
 use super::train::load_data;
 use crate::data::{DataSource, LoadOptions};
 use crate::error::{Error, Result};
-use crate::plan::{PageList, Program};
 use crate::tensor::HostTensor;
-use crate::train::program::{self, Task};
-use crate::train::recipe::Precision;
+use crate::train::program;
 use crate::train::recipe::ResolvedRecipe;
-use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Evaluator, Feed, Placement, Run, RunModel, Session};
+use crate::train::weights::TensorFile;
+use crate::train::{Evaluator, Feed, Placement, Run, loaded};
 
 /// `wgrad eval`
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) = run.read_chosen(args.checkpoint)?;
+    let (about, model, weights) =
+        if args.ema { run.read_averages(args.checkpoint)? } else { run.read_chosen(args.checkpoint)? };
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
+    let model = model.averaging(args.tta.unwrap_or(recipe.control.tta).views());
     let mut options = recipe.load_options();
     if let Some(other) = &args.data {
         // Its pictures are given the same size, but were not decoded into the run's file.
@@ -42,10 +40,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     let device = device::open(&args.device, false)?;
     let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize).min(data.test.len());
-    let task = task(&about, batch_size);
+    let task = about.task(batch_size);
     let [_, feed] = Feed::choose(&data, &device, Placement::Auto);
     let program = program::inference_from(feed, &model, &task, &device)?;
-    let mut session = pollster::block_on(load(program, &weights, &device, &run))?;
+    let mut session = pollster::block_on(loaded(program, &weights, &device, &run.file("model.safetensors")))?;
     pollster::block_on(feed.install(&mut session, &data.test, about.normalization.as_ref()))?;
     let mut evaluator = Evaluator { session: &mut session, graph: 0, task, feed };
     let evaluation = pollster::block_on(evaluator.run(&data.test))?;
@@ -69,31 +67,4 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a run's model takes and gives.
-pub(super) fn task(about: &RunModel, batch_size: usize) -> Task {
-    Task {
-        image: about.image,
-        classes: about.classes.len(),
-        batch_size,
-        label_smoothing: 0.0,
-        precision: Precision::F32,
-    }
-}
-
-/// A session of a program that evaluates a run's model; every tensor must be in its file.
-pub(super) async fn load(program: Program, file: &TensorFile, device: &Device, run: &Run) -> Result<Session> {
-    let program = Arc::new(program);
-    let mut session = Session::new(device, program.clone()).await?;
-    let mut tensors = weights::initial(&program.graphs[0], 0);
-    let path = run.file("model.safetensors");
-    let leftovers = weights::merge(&mut tensors, file, &path)?;
-    if let Some(name) = leftovers.missing.first() {
-        return Err(Error::file(&path, format!("lacks \"{name}\"; the file is damaged")));
-    }
-    let [parameters, statistics] = weights::all_pages(&program.pages, &tensors);
-    session.write_pages(PageList::Parameters, &parameters);
-    session.write_pages(PageList::Statistics, &statistics);
-    Ok(session)
 }

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod bench_input;
+mod contact_sheet;
 mod cooperative;
 mod device;
 mod devices;
@@ -12,9 +13,11 @@ mod download;
 mod eval;
 mod inspect;
 mod lr_find;
+mod manual;
 mod model;
 mod predict;
 mod pretrained;
+mod preview;
 mod report;
 mod resume;
 mod selftest;
@@ -34,6 +37,8 @@ pub use args::{
     SelftestArgs, TuneArgs,
 };
 pub use lr_find::LrFindArgs;
+pub use manual::{CompletionsArgs, ManArgs};
+pub use preview::PreviewArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -63,6 +68,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Draw samples of a data set as training sees them: augmented, with their labels
+    Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -77,6 +84,10 @@ pub enum Command {
     Tune(TuneArgs),
     /// Compare every operator's kernels on this machine's GPU with the CPU path
     Selftest(SelftestArgs),
+    /// Print a shell's completions of commands and flags
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(ManArgs),
     /// Try out an adapter's cooperative matrices; other commands start this by themselves
     #[command(hide = true)]
     ProveCooperative(ProveArgs),
@@ -89,6 +100,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -96,6 +108,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::LrFind(args) => lr_find::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::manual(&args),
         Command::ProveCooperative(args) => cooperative::run(&args),
     }
 }

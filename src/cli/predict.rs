@@ -4,13 +4,9 @@ use serde::Serialize;
 
 use super::PredictArgs;
 use super::device;
-use super::eval::{load, task};
 use super::report::{align_numbers, say, table};
-use crate::data::{read_image, read_resized_image};
 use crate::error::{Error, Result};
-use crate::graph::Step;
-use crate::plan::Data;
-use crate::train::{Run, RunModel, Session, program};
+use crate::train::{Guess, Predictor, Run, RunModel};
 
 /// Images that are computed at once.
 const BATCH: usize = 16;
@@ -21,26 +17,19 @@ struct Prediction {
     top: Vec<Guess>,
 }
 
-#[derive(Serialize)]
-struct Guess {
-    class: String,
-    probability: f64,
-}
-
 /// `wgrad predict`
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) = run.read_chosen(args.checkpoint)?;
     let device = device::open(&args.device, false)?;
-    let batch_size = args.images.len().min(BATCH);
-    let program = program::inference(&model, &task(&about, batch_size), &device)?;
-    let mut session = pollster::block_on(load(program, &weights, &device, &run))?;
+    let most = args.images.len().min(BATCH);
+    let mut predictor = pollster::block_on(Predictor::open(&run, args.checkpoint, &device, most))?;
+    let about = predictor.about().clone();
     let mut predictions = vec![];
-    for images in args.images.chunks(batch_size) {
-        let pixels = read_batch(images, &about, batch_size)?;
-        let logits = pollster::block_on(logits(&mut session, &pixels, batch_size))?;
+    for images in args.images.chunks(most) {
+        let pixels = read_batch(images, &about)?;
+        let logits = pollster::block_on(predictor.logits(&pixels))?;
         for (image, logits) in images.iter().zip(logits.chunks_exact(about.classes.len())) {
-            let top = top(logits, &about.classes, args.top as usize);
+            let top = about.top(logits, args.top as usize);
             predictions.push(Prediction { image: image.display().to_string(), top });
         }
     }
@@ -54,42 +43,17 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     Ok(())
 }
 
-fn read_batch(images: &[impl AsRef<Path>], about: &RunModel, batch_size: usize) -> Result<Vec<f32>> {
+fn read_batch(images: &[impl AsRef<Path>], about: &RunModel) -> Result<Vec<f32>> {
     let mut pixels = vec![];
     for path in images {
-        let mut image = match about.resize {
-            Some(shorter) => read_resized_image(path, about.image, shorter)?,
-            None => read_image(path, about.image)?,
-        };
+        let image = about.read_image(path.as_ref())?;
         if let Some([height, width]) = image.resized_from {
             let [_, h, w] = about.image;
             eprintln!("note: {} is {height}x{width}, resized to {h}x{w}", path.as_ref().display());
         }
-        if let Some(normalization) = &about.normalization {
-            normalization.apply(&mut image.pixels, about.image[0])?;
-        }
         pixels.extend(image.pixels);
     }
-    pixels.resize(batch_size * about.image.iter().product::<usize>(), 0.0);
     Ok(pixels)
-}
-
-async fn logits(session: &mut Session, pixels: &[f32], batch_size: usize) -> Result<Vec<f32>> {
-    let labels = vec![crate::data::IGNORE_INDEX; batch_size];
-    session.submit(0, &[("images", Data::Real(pixels)), ("labels", Data::Int(&labels))], &Step::default())?;
-    let finished = session.collect(0).await?;
-    Ok(finished.and_then(|mut finished| finished.outputs.remove("logits")).unwrap_or_default())
-}
-
-/// The most probable classes, by softmax.
-fn top(logits: &[f32], classes: &[String], count: usize) -> Vec<Guess> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let weights: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    let mut order: Vec<usize> = (0..classes.len()).collect();
-    order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
-    let guess = |class: usize| Guess { class: classes[class].clone(), probability: weights[class] / sum };
-    order.into_iter().take(count).map(guess).collect()
 }
 
 fn print(predictions: &[Prediction]) {

@@ -76,8 +76,7 @@ impl Observer for Display {
             return;
         }
         let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
-        let averages = line.ema.map(|ema| format!("  averaged {:6.2} %", ema.test_accuracy * 100.0));
-        let averages = averages.unwrap_or_default();
+        let averages = averaged(line.ema);
         let width = self.epochs.to_string().len();
         let text = format!(
             "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
@@ -94,11 +93,17 @@ impl Observer for Display {
         if self.quiet {
             return;
         }
-        let EvaluationLine { step, epoch, test } = line;
-        let (loss, accuracy) = (test.test_loss, test.test_accuracy * 100.0);
-        let text = format!("epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %");
+        let EvaluationLine { step, epoch, test, ema } = line;
+        let (loss, accuracy, averages) = (test.test_loss, test.test_accuracy * 100.0, averaged(*ema));
+        let text =
+            format!("epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %{averages}");
         self.bar.suspend(|| say(text));
     }
+}
+
+/// The accuracy of running averages, if they are kept.
+fn averaged(ema: Option<TestLine>) -> String {
+    ema.map(|ema| format!("  averaged {:6.2} %", ema.test_accuracy * 100.0)).unwrap_or_default()
 }
 
 /// Accuracy and loss, and a table of the classes.

@@ -93,7 +93,7 @@ impl Prepared {
             data.test = data.train.clone();
         }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
-        let model = spec.bind(data.image, data.classes.len())?;
+        let model = spec.bind(data.image, data.classes.len())?.averaging(recipe.control.tta.views());
         let head = if recipe.pretrained.is_some() { spec.head(data.image)? } else { vec![] };
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
         Ok(Prepared { recipe, data, model, normalization, head })

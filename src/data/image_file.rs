@@ -1,13 +1,13 @@
 //! One image file: its header, its pixels, its pixels at another size.
 
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::imageops::FilterType;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
 
 use super::file::{bad, open};
-use super::resize::resized_middle;
+use super::resize::{resized_middle, size_with_shorter};
 use super::split::BYTE_SCALE;
 use crate::error::{Error, Result};
 
@@ -22,35 +22,86 @@ pub struct ReadImage {
     pub resized_from: Option<[usize; 2]>,
 }
 
+/// How large an image from strangers may be; its header is asked before anything is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Pixels of the longer side.
+    pub side: usize,
+    /// Pixels in all, as it is and as it is resized.
+    pub pixels: usize,
+}
+
 /// [`read_image`] for a network whose training pictures were resized to a `shorter` side and cropped.
 pub fn read_resized_image(path: impl AsRef<Path>, image: [usize; 3], shorter: usize) -> Result<ReadImage> {
-    let path = path.as_ref();
-    if shorter < image[1].max(image[2]) || image.contains(&0) {
-        return Err(bad(
-            path,
-            format!("cannot be resized to {shorter} and cropped to {}x{}", image[2], image[1]),
-        ));
-    }
-    let bytes = decode(path, image, Some(shorter))?;
-    let pixels = bytes.into_iter().map(|byte| f32::from(byte) * BYTE_SCALE).collect();
-    Ok(ReadImage { pixels, resized_from: None })
+    fitted(path.as_ref(), || load(path.as_ref()), image, Some(shorter))
 }
 
 /// Reads an image file as a network of `image` channels, height and width takes it: in grey or in colour, without its
 /// alpha channel, resized where its size is another.
 pub fn read_image(path: impl AsRef<Path>, image: [usize; 3]) -> Result<ReadImage> {
-    let path = path.as_ref();
+    fitted(path.as_ref(), || load(path.as_ref()), image, None)
+}
+
+/// An image file that is in memory, as [`read_image`] or, with a `shorter` side, [`read_resized_image`] gives it.
+///
+/// # Errors
+/// If it cannot be decoded or is beyond the limits; messages call it "the image".
+pub fn decode_image(
+    bytes: &[u8],
+    image: [usize; 3],
+    shorter: Option<usize>,
+    limits: ImageLimits,
+) -> Result<ReadImage> {
+    let name = Path::new("the image");
+    let reader = || guess(name, Cursor::new(bytes));
+    let header = header_of(name, reader()?)?;
+    limits.check(name, &header, shorter)?;
+    fitted(name, || decoded(name, reader()?), image, shorter)
+}
+
+impl ImageLimits {
+    fn check(self, name: &Path, header: &Header, shorter: Option<usize>) -> Result<()> {
+        let Header { width, height, .. } = *header;
+        let area = |[height, width]: [usize; 2]| height.saturating_mul(width);
+        if width.max(height) > self.side || area([height, width]) > self.pixels {
+            let ImageLimits { side, pixels } = self;
+            let message = format!(
+                "is {width}x{height}; at most {side} pixels on a side and {pixels} in all are accepted"
+            );
+            return Err(bad(name, message));
+        }
+        if let Some(shorter) = shorter
+            && area(size_with_shorter([height, width], shorter)) > self.pixels
+        {
+            let message =
+                format!("is {width}x{height}, too narrow to make its shorter side {shorter} pixels");
+            return Err(bad(name, message));
+        }
+        Ok(())
+    }
+}
+
+/// An image as a network takes it.
+fn fitted(
+    path: &Path,
+    load: impl FnOnce() -> Result<DynamicImage>,
+    image: [usize; 3],
+    shorter: Option<usize>,
+) -> Result<ReadImage> {
     let [_, height, width] = image.map(|dim| u32::try_from(dim).unwrap_or(0));
     if height == 0 || width == 0 {
         return Err(bad(path, format!("cannot be resized to {}x{} pixels", image[2], image[1])));
     }
-    let whole = load(path)?;
-    let whole = with_channels(path, whole, image[0])?;
+    if let Some(shorter) = shorter.filter(|shorter| *shorter < image[1].max(image[2])) {
+        let message = format!("cannot be resized to {shorter} and cropped to {width}x{height}");
+        return Err(bad(path, message));
+    }
+    let whole = with_channels(path, load()?, image[0])?;
     let size = [whole.height() as usize, whole.width() as usize];
-    let resized_from = (size != [image[1], image[2]]).then_some(size);
-    let fitting = match resized_from {
-        Some(_) => whole.resize_exact(width, height, FilterType::Triangle),
-        None => whole,
+    let (fitting, resized_from) = match shorter {
+        Some(shorter) => (resized_middle(whole, shorter, [image[1], image[2]]), None),
+        None if size == [image[1], image[2]] => (whole, None),
+        None => (whole.resize_exact(width, height, FilterType::Triangle), Some(size)),
     };
     let pixels = fitting.into_bytes().into_iter().map(|byte| f32::from(byte) * BYTE_SCALE).collect();
     Ok(ReadImage { pixels, resized_from })
@@ -85,7 +136,11 @@ pub(super) struct Header {
 }
 
 pub(super) fn header(path: &Path) -> Result<Header> {
-    let decoder = reader(path)?.into_decoder().map_err(|error| undecodable(path, error))?;
+    header_of(path, reader(path)?)
+}
+
+fn header_of<R: BufRead + Seek>(path: &Path, reader: ImageReader<R>) -> Result<Header> {
+    let decoder = reader.into_decoder().map_err(|error| undecodable(path, error))?;
     let (width, height) = decoder.dimensions();
     let grey =
         matches!(decoder.color_type(), ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16);
@@ -93,14 +148,22 @@ pub(super) fn header(path: &Path) -> Result<Header> {
 }
 
 fn load(path: &Path) -> Result<DynamicImage> {
-    reader(path)?.decode().map_err(|error| undecodable(path, error))
+    decoded(path, reader(path)?)
+}
+
+fn decoded<R: BufRead + Seek>(path: &Path, reader: ImageReader<R>) -> Result<DynamicImage> {
+    reader.decode().map_err(|error| undecodable(path, error))
+}
+
+fn reader(path: &Path) -> Result<ImageReader<BufReader<std::fs::File>>> {
+    let (file, _) = open(path, EXPECTED)?;
+    guess(path, BufReader::new(file))
 }
 
 /// Goes by the content: a JPEG that is called .png is read as what it is. The crate's default limit of 512 MiB for
 /// an image stays on.
-fn reader(path: &Path) -> Result<ImageReader<BufReader<std::fs::File>>> {
-    let (file, _) = open(path, EXPECTED)?;
-    ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io("read", path))
+fn guess<R: BufRead + Seek>(path: &Path, bytes: R) -> Result<ImageReader<R>> {
+    ImageReader::new(bytes).with_guessed_format().map_err(Error::io("read", path))
 }
 
 fn with_channels(path: &Path, image: DynamicImage, channels: usize) -> Result<DynamicImage> {

@@ -28,7 +28,7 @@ mod tensors;
 pub use dataset::{Dataset, ImageSize, LoadOptions};
 pub use decoded::StoredImages;
 pub use digits::DIGITS_CREDIT;
-pub use image_file::{ReadImage, read_image, read_resized_image};
+pub use image_file::{ImageLimits, ReadImage, decode_image, read_image, read_resized_image};
 pub use loader::{Batch, Loader, LoaderOptions};
 pub use normalization::Normalization;
 pub use order::{End, Order, Position, clamp_batch_size, epoch_order};

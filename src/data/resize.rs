@@ -9,10 +9,7 @@ use crate::augment::centre_offset;
 /// least as long as either side of the part.
 pub(super) fn resized_middle(whole: DynamicImage, shorter: usize, part: [usize; 2]) -> DynamicImage {
     let size = [whole.height(), whole.width()].map(|length| length as usize);
-    let shortest = size[0].min(size[1]).max(1);
-    // The longer side is rounded down, as torchvision does.
-    let [height, width] =
-        size.map(|length| if length == shortest { shorter } else { shorter * length / shortest });
+    let [height, width] = size_with_shorter(size, shorter);
     // A triangle as wide as what it shrinks: linear interpolation with antialiasing.
     let resized = match size == [height, width] {
         true => whole,
@@ -21,6 +18,12 @@ pub(super) fn resized_middle(whole: DynamicImage, shorter: usize, part: [usize; 
     let [top, left] =
         [(height, part[0]), (width, part[1])].map(|(length, part)| centre_offset(length, part) as u32);
     resized.crop_imm(left, top, part[1] as u32, part[0] as u32)
+}
+
+/// A size whose shorter side is made `shorter`; the longer side is rounded down, as torchvision does.
+pub(super) fn size_with_shorter(size: [usize; 2], shorter: usize) -> [usize; 2] {
+    let shortest = size[0].min(size[1]).max(1);
+    size.map(|length| if length == shortest { shorter } else { shorter.saturating_mul(length) / shortest })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use super::Sequential;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Mode, TensorDesc, Value};
 use crate::ops::Layer;
+use crate::ops::views::{self, TestView};
 
 /// A network for images of one size.
 ///
@@ -22,12 +23,20 @@ pub struct Model {
     pub(super) input: [usize; 3],
     pub(super) layers: Sequential,
     pub(super) source: Option<String>,
+    pub(super) views: &'static [TestView],
 }
 
 impl Model {
     /// A model for images of channels, height and width `input`.
     pub fn new(input: [usize; 3], layers: Sequential) -> Model {
-        Model { name: "model".to_string(), input, layers, source: None }
+        Model { name: "model".to_string(), input, layers, source: None, views: &[] }
+    }
+
+    /// The same network, whose graphs for evaluation average the logits of several views of each image: test-time
+    /// augmentation. No views are none. `TestView`s of use: [`crate::ops::views::FLIP`],
+    /// [`crate::ops::views::FLIP_TRANSLATE`].
+    pub fn averaging(self, views: &'static [TestView]) -> Model {
+        Model { views, ..self }
     }
 
     /// The built-in's name or the file's path; `model` for one that was built in Rust.
@@ -52,7 +61,10 @@ impl Model {
             let (name, [c, h, w]) = (&self.name, self.input);
             return Err(Error::Model(format!("\"{name}\" takes images of [N, {c}, {h}, {w}], not {shape}")));
         }
-        self.layers.build(graph, images)
+        if graph.mode() == Mode::Train || self.views.is_empty() {
+            return self.layers.build(graph, images);
+        }
+        views::averaged(self.views, graph, images, |graph, images| self.layers.build(graph, images))
     }
 
     /// A new graph with the input `images` `[batch, C, H, W]` and the model's output.

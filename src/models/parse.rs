@@ -22,7 +22,7 @@ const COUNTS: [&str; 2] = ["out_features", "out_channels"];
 
 /// Layers that hold no others, with their parsers.
 fn plain_layers() -> impl Iterator<Item = (&'static str, LayerParser)> {
-    ops::registry().iter().filter_map(|op| Some((op.name, op.layer?))).chain(FACTORS)
+    ops::operators().into_iter().filter_map(|op| Some((op.name, op.layer?))).chain(FACTORS)
 }
 
 /// The names of all layers.

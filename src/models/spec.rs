@@ -120,7 +120,7 @@ impl ModelSpec {
             source += &format!("classes = {classes}\n");
         }
         source += &self.text;
-        Ok(Model { name: self.name.clone(), input, layers, source: Some(source) })
+        Ok(Model { name: self.name.clone(), input, layers, source: Some(source), views: &[] })
     }
 }
 

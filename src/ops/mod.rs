@@ -3,9 +3,9 @@
 
 mod shared;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value, reverse_walk};
 
 pub(crate) use shared::average::AveragePool;
@@ -140,11 +140,11 @@ macro_rules! shader {
 /// Shader files that several operators share, with entry points of their own.
 pub const FAMILIES: &[(&str, Shader)] = &[("cooperative", shader!("cooperative", SPECIAL, EPILOGUE))];
 
-macro_rules! operators {
+macro_rules! built_in {
     ($($name:ident),* $(,)?) => {
         $(pub mod $name;)*
 
-        /// All operators, in alphabetical order.
+        /// wgrad's own operators, in alphabetical order.
         pub fn registry() -> &'static [Operator] {
             const REGISTRY: &[Operator] = &[$($name::OPERATOR),*];
             REGISTRY
@@ -152,7 +152,7 @@ macro_rules! operators {
     };
 }
 
-operators! {
+built_in! {
     accuracy,
     adaptive_avg_pool2d,
     add,
@@ -198,6 +198,35 @@ operators! {
     softplus,
     sum_to,
     tanh,
+    views,
+}
+
+static REGISTERED: RwLock<Vec<Operator>> = RwLock::new(Vec::new());
+
+/// wgrad's own operators, then those that the program [registered](register).
+pub fn operators() -> Vec<Operator> {
+    let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
+    registry().iter().chain(registered.iter()).copied().collect()
+}
+
+/// Makes an operator of the program's own known, so that its shader is found, model files may name it (if it has a
+/// layer) and `selftest` checks its samples. Register operators before a device is opened: caches of kernels are
+/// kept by a hash of all shaders. `examples/custom_operator.rs` does it.
+///
+/// # Errors
+/// If the name is taken.
+pub fn register(operator: Operator) -> Result<()> {
+    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    let known = registry().iter().chain(registered.iter()).map(|known| known.name);
+    let mut shaders = known.chain(FAMILIES.iter().map(|(stem, _)| *stem));
+    if shaders.any(|name| name == operator.name) {
+        return Err(Error::Model(format!(
+            "cannot have an operator \"{}\": there is one of this name",
+            operator.name
+        )));
+    }
+    registered.push(operator);
+    Ok(())
 }
 
 /// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph; in mixed precision times the loss scale.

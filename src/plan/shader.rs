@@ -3,7 +3,7 @@ use crate::{ops, optim};
 
 /// All shader files by stem: those of operators, those of families of them, and those of the update.
 pub fn shaders() -> impl Iterator<Item = (&'static str, ops::Shader)> {
-    let operators = ops::registry().iter().map(|operator| (operator.name, operator.shader));
+    let operators = ops::operators().into_iter().map(|operator| (operator.name, operator.shader));
     operators.chain(ops::FAMILIES.iter().copied()).chain(optim::shaders())
 }
 

@@ -53,6 +53,7 @@ impl Assembly {
             recompute: settings.recompute,
         };
         let optimizing = Optimizing {
+            loss: settings.loss.clone(),
             update: settings.update.clone(),
             groups: settings.groups.clone(),
             frozen,

@@ -83,6 +83,9 @@ pub struct EvaluationLine {
     /// On the test split.
     #[serde(flatten)]
     pub test: TestLine,
+    /// On the test split with the running averages of the weights, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<TestLine>,
 }
 
 /// A finished epoch.

@@ -1,6 +1,7 @@
 //! Programs that train and evaluate a classifier.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::augmented::{Fed, TrainFeed};
@@ -8,12 +9,13 @@ use super::device::Device;
 use super::feed::Feed;
 use super::groups::GroupRules;
 use super::recipe::Precision;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fusion::{fuse, fuse_gradients};
 use crate::graph::{GradientRule, Graph, Mode, Update, Value};
 use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
 use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::fill::Fill;
 use crate::ops::{Reduction, gradients};
 use crate::plan::{Optimizer, Program};
 
@@ -37,9 +39,25 @@ pub struct Task {
     pub precision: Precision,
 }
 
-/// How the parameters are updated.
+/// What training minimises, where it is not cross-entropy. `examples/custom_loss.rs` has one.
+///
+/// Evaluations still tell cross-entropy and accuracy; [`super::Evaluation::logits`] serves other measures.
+pub trait Loss: Debug + Send + Sync {
+    /// Adds the mean loss of a batch's samples to a training graph: a tensor of shape `[]`.
+    ///
+    /// `logits` are `[N, classes]` in f32; `targets` are class indices `[N]`, or probabilities `[N, classes]` where
+    /// samples are mixed (mixup, cutmix).
+    ///
+    /// # Errors
+    /// Of the operators that it applies.
+    fn build(&self, graph: &mut Graph, logits: Value, targets: Value) -> Result<Value>;
+}
+
+/// What is minimised, and how the parameters are updated.
 #[derive(Clone, Debug)]
 pub struct Optimizing {
+    /// What is minimised in place of cross-entropy.
+    pub loss: Option<Arc<dyn Loss>>,
     /// The optimizer.
     pub update: Arc<dyn Update>,
     /// Settings of the parameters.
@@ -56,7 +74,7 @@ impl Optimizing {
     /// The same weight decay on all parameters, and nothing else.
     pub fn plain(update: Arc<dyn Update>, weight_decay: f32) -> Optimizing {
         let groups = GroupRules::with_weight_decay(f64::from(weight_decay));
-        Optimizing { update, groups, frozen: false, averages: false, clip: None }
+        Optimizing { loss: None, update, groups, frozen: false, averages: false, clip: None }
     }
 
     /// The program of these graphs, with the settings of each parameter.
@@ -95,8 +113,8 @@ pub fn training_from(
     device: &Device,
 ) -> Result<Program> {
     let eval = eval_graph_from(test, model, task)?;
-    let frozen = optimizing.frozen(&eval);
-    optimizing.program(vec![train_graph_from(train, model, task, frozen)?, eval], device)
+    let learning = Learning { loss: optimizing.loss.clone(), frozen: optimizing.frozen(&eval) };
+    optimizing.program(vec![train_graph_from(train, model, task, learning)?, eval], device)
 }
 
 /// [`training`] without [fusion](crate::fusion), to measure what that gains.
@@ -115,6 +133,12 @@ pub fn inference(model: &Model, task: &Task, device: &Device) -> Result<Program>
     inference_from(Feed::Given, model, task, device)
 }
 
+/// The program that evaluates a classifier in batches of several sizes: a graph for each task.
+pub fn inference_of(model: &Model, tasks: &[Task], device: &Device) -> Result<Program> {
+    let graphs = tasks.iter().map(|task| eval_graph(model, task)).collect::<Result<Vec<Graph>>>()?;
+    Program::new(graphs, None, device.max_page_bytes())
+}
+
 /// [`inference`] for samples that come by a feed.
 pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -> Result<Program> {
     Program::new(vec![eval_graph_from(feed, model, task)?], None, device.max_page_bytes())
@@ -122,11 +146,19 @@ pub fn inference_from(feed: Feed, model: &Model, task: &Task, device: &Device) -
 
 /// Forward, loss, number of correct predictions, and the gradient of every parameter.
 pub fn train_graph(model: &Model, task: &Task) -> Result<Graph> {
-    train_graph_from(Feed::Given.into(), model, task, HashSet::new())
+    train_graph_from(Feed::Given.into(), model, task, Learning::default())
 }
 
-fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
-    fuse_gradients(with_gradients(fuse(train_forward(feed, model, task, frozen)?)?)?)
+/// What a training graph has besides network and data.
+#[derive(Default)]
+struct Learning {
+    loss: Option<Arc<dyn Loss>>,
+    /// Parameters that are not trained.
+    frozen: HashSet<String>,
+}
+
+fn train_graph_from(feed: TrainFeed, model: &Model, task: &Task, learning: Learning) -> Result<Graph> {
+    fuse_gradients(with_gradients(fuse(train_forward(feed, model, task, learning)?)?)?)
 }
 
 /// Logits with running statistics, and the loss summed over the batch's valid samples.
@@ -142,25 +174,41 @@ fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
 pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
     let feed = Feed::Given;
     Ok(vec![
-        with_gradients(train_forward(feed.into(), model, task, HashSet::new())?)?,
+        with_gradients(train_forward(feed.into(), model, task, Learning::default())?)?,
         eval_forward(feed, model, task)?,
     ])
 }
 
-fn train_forward(feed: TrainFeed, model: &Model, task: &Task, frozen: HashSet<String>) -> Result<Graph> {
+fn train_forward(feed: TrainFeed, model: &Model, task: &Task, learning: Learning) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Train);
-    graph.freeze(frozen);
+    graph.freeze(learning.frozen);
     let Fed { images, labels, targets } = feed.build(&mut graph, task)?;
     let logits = network(images, model, task, &mut graph)?;
-    let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
-    let of_loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, targets]))?;
-    let (loss, weight) = (of_loss[0], of_loss[2]);
+    let (loss, weight) = graph.scope("loss", |graph| match &learning.loss {
+        Some(loss) => own_loss(loss.as_ref(), graph, [logits, targets]),
+        None => {
+            let loss = CrossEntropy { label_smoothing: task.label_smoothing, ..Default::default() };
+            graph.apply(loss, &[logits, targets]).map(|of_loss| (of_loss[0], of_loss[2]))
+        }
+    })?;
     let correct = graph.scope("correct", |graph| graph.apply1(Accuracy {}, &[logits, labels]))?;
     graph.output("loss", loss);
     graph.output("correct", correct);
     // What the mean was divided by: how much a micro-batch counts.
     graph.output("weight", weight);
     Ok(graph)
+}
+
+/// A loss and the number of samples that it is the mean of.
+fn own_loss(loss: &dyn Loss, graph: &mut Graph, [logits, targets]: [Value; 2]) -> Result<(Value, Value)> {
+    let samples = graph.shape(logits)[0] as f32;
+    let value = loss.build(graph, logits, targets)?;
+    let shape = graph.shape(value).clone();
+    if !shape.is_empty() {
+        return Err(Error::Model(format!("has a loss of shape {shape}; it must be one number, of shape []")));
+    }
+    let value = graph.as_f32(value)?;
+    Ok((value, graph.apply1(Fill { shape, value: samples }, &[])?))
 }
 
 fn with_gradients(mut graph: Graph) -> Result<Graph> {

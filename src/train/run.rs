@@ -126,15 +126,41 @@ impl Run {
     /// The run's model with the weights that are meant: those of `model.safetensors`, or of a kept checkpoint.
     pub fn read_chosen(&self, choice: Choice) -> Result<(RunModel, Model, TensorFile)> {
         let (about, model, mut file) = self.read_model()?;
-        if choice != Choice::Last {
-            let recipe = ResolvedRecipe::load(&self.file("recipe.toml"))?;
-            let (checkpoint, _) = Checkpoint::read(&self.path, &[])?;
-            let history = &checkpoint.progress.history;
-            if let Some(kept) = choice.file(&self.path, history, recipe.control.rule.monitor)? {
-                file.tensors = Checkpoint::read_file(&kept, &[])?.model;
+        if let Some(kept) = self.kept(choice)? {
+            file.tensors = Checkpoint::read_file(&kept, &[])?.model;
+        }
+        Ok((about, model, file))
+    }
+
+    /// The same with the running averages of the weights.
+    ///
+    /// # Errors
+    /// If the run keeps none.
+    pub fn read_averages(&self, choice: Choice) -> Result<(RunModel, Model, TensorFile)> {
+        let (about, model, mut file) = self.read_model()?;
+        let path = self.file("model_ema.safetensors");
+        if !path.is_file() {
+            let message = "keeps no running averages of its weights; --ema-decay of `wgrad train` keeps them";
+            return Err(Error::file(&self.path, message));
+        }
+        match self.kept(choice)? {
+            None => file = TensorFile::read(&path)?,
+            Some(kept) => {
+                let averages = Checkpoint::read_file(&kept, &[])?.averages;
+                file.tensors = averages.ok_or_else(|| Error::file(&kept, "has no running averages"))?;
             }
         }
         Ok((about, model, file))
+    }
+
+    /// The kept checkpoint that is meant; none for the last.
+    fn kept(&self, choice: Choice) -> Result<Option<PathBuf>> {
+        if choice == Choice::Last {
+            return Ok(None);
+        }
+        let recipe = ResolvedRecipe::load(&self.file("recipe.toml"))?;
+        let (checkpoint, _) = Checkpoint::read(&self.path, &[])?;
+        choice.file(&self.path, &checkpoint.progress.history, recipe.control.rule.monitor)
     }
 
     /// Reads `model.safetensors`: what it says of itself, the model, and its weights.

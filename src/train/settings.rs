@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::feed::Placement;
 use super::groups::GroupRules;
-use super::program::Task;
+use super::program::{Loss, Task};
 use super::recipe::{Control, Length, Precision, Recipe, Recompute, ResolvedRecipe};
 use crate::augment::{Augmentation, Mixing};
 use crate::data::Dataset;
@@ -30,6 +30,8 @@ pub struct Settings {
     pub unfreeze_at: Option<u32>,
     /// The learning rate.
     pub schedule: Schedule,
+    /// What is minimised in place of cross-entropy; a recipe cannot say it.
+    pub loss: Option<Arc<dyn Loss>>,
     /// Share of the target that is spread over all classes.
     pub label_smoothing: f32,
     /// The type of activations and their gradients.
@@ -94,6 +96,7 @@ impl Settings {
             groups: recipe.groups.clone(),
             unfreeze_at: recipe.unfreeze_at,
             schedule: recipe.schedule.clone(),
+            loss: None,
             label_smoothing: recipe.label_smoothing as f32,
             precision: recipe.precision,
             clip_norm: recipe.clip_norm.map(|norm| norm as f32),

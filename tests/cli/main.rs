@@ -16,10 +16,12 @@ mod lr_find;
 mod micro_batches;
 mod not_finite;
 mod pretrained;
+mod preview;
 mod resume;
 mod server;
 mod train;
 mod tune;
+mod views;
 mod weights;
 
 use std::fs;

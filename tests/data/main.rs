@@ -4,6 +4,7 @@ mod cifar;
 mod damage;
 mod folder;
 mod idx;
+mod limits;
 mod tensors;
 
 use std::path::Path;

@@ -3,7 +3,9 @@
 mod history;
 mod kept;
 mod monitor;
+mod tta;
 
 pub use history::{History, Rule, Score};
 pub use kept::{Choice, forget, keep};
 pub use monitor::Monitor;
+pub use tta::Tta;

@@ -15,16 +15,25 @@ pub enum Monitor {
     TestMacroF1 = "test_macro_f1",
     /// Expected calibration error.
     TestEce = "test_ece",
+    /// Share of correct predictions with the running averages of the weights.
+    EmaTestAccuracy = "ema_test_accuracy",
+    /// Mean cross-entropy with the running averages of the weights.
+    EmaTestLoss = "ema_test_loss",
 }
 }
 
 impl Monitor {
-    /// Its value in an evaluation.
+    /// Whether it is of the running averages of the weights.
+    pub fn is_of_averages(self) -> bool {
+        matches!(self, Monitor::EmaTestAccuracy | Monitor::EmaTestLoss)
+    }
+
+    /// Its value in an evaluation, of the weights or of the averages.
     pub fn value(self, evaluation: &Evaluation) -> f64 {
         match self {
-            Monitor::TestAccuracy => evaluation.accuracy,
+            Monitor::TestAccuracy | Monitor::EmaTestAccuracy => evaluation.accuracy,
             Monitor::TestTop5Accuracy => evaluation.top5_accuracy,
-            Monitor::TestLoss => evaluation.loss,
+            Monitor::TestLoss | Monitor::EmaTestLoss => evaluation.loss,
             Monitor::TestMacroF1 => evaluation.macro_f1(),
             Monitor::TestEce => evaluation.ece,
         }
@@ -34,8 +43,11 @@ impl Monitor {
     /// and everything that is a number is better than it.
     pub fn is_better(self, value: f64, other: f64, min_delta: f64) -> bool {
         let gain = match self {
-            Monitor::TestLoss | Monitor::TestEce => other - value,
-            Monitor::TestAccuracy | Monitor::TestTop5Accuracy | Monitor::TestMacroF1 => value - other,
+            Monitor::TestLoss | Monitor::EmaTestLoss | Monitor::TestEce => other - value,
+            Monitor::TestAccuracy
+            | Monitor::EmaTestAccuracy
+            | Monitor::TestTop5Accuracy
+            | Monitor::TestMacroF1 => value - other,
         };
         gain > min_delta || other.is_nan() && !value.is_nan()
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::range::{count, not_negative};
 use super::theme::theme;
 use crate::error::{Error, Result};
-use crate::train::control::{Monitor, Rule};
+use crate::train::control::{Monitor, Rule, Tta};
 
 theme! {
 /// When a run is evaluated, which checkpoints it keeps, and what ends it early.
@@ -36,6 +36,10 @@ pub struct ControlSettings {
     /// Stop after this time, such as 90s, 45m or "1h 30m"; `wgrad resume` goes on [default: never]
     #[arg(long, value_name = "TIME")]
     pub max_time: Option<MaxTime>,
+    /// Classify images by the mean of views: none, flip (the mirror image too), or flip-translate (both, and shifted by a
+    /// pixel to two sides: six times the work) [default: none]
+    #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
+    pub tta: Option<Tta>,
     /// Train on the first batch only and test on the same: a network that cannot learn it has a mistake
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL")]
@@ -54,6 +58,8 @@ pub struct Control {
     pub patience: Option<u32>,
     /// After how long a process stops training; the run can be resumed.
     pub max_time: Option<MaxTime>,
+    /// The views of an image that evaluations average.
+    pub tta: Tta,
     /// Whether to train on one batch only, and to test on the same.
     pub overfit_one_batch: bool,
 }
@@ -95,7 +101,7 @@ impl<'de> Deserialize<'de> for MaxTime {
 }
 
 impl ControlSettings {
-    pub(super) fn control(&self) -> Result<Control> {
+    pub(super) fn control(&self, keeps_averages: bool) -> Result<Control> {
         let eval_every = self.eval_every.map(|steps| count("--eval-every", steps)).transpose()?;
         let patience = self.patience.map(|patience| count("--patience", patience)).transpose()?;
         let rule = Rule {
@@ -104,8 +110,15 @@ impl ControlSettings {
             keep_best: self.keep_best.unwrap_or(1) as usize,
             keep_last: self.keep_last.unwrap_or(0) as usize,
         };
+        if rule.monitor.is_of_averages() && !keeps_averages {
+            return Err(Error::Recipe(format!(
+                "--monitor {} is of running averages of the weights; --ema-decay keeps them",
+                rule.monitor.name()
+            )));
+        }
         let overfit_one_batch = self.overfit_one_batch.unwrap_or(false);
-        Ok(Control { eval_every, rule, patience, max_time: self.max_time, overfit_one_batch })
+        let tta = self.tta.unwrap_or_default();
+        Ok(Control { eval_every, rule, patience, max_time: self.max_time, tta, overfit_one_batch })
     }
 }
 
@@ -119,6 +132,7 @@ impl Control {
             keep_best: Some(self.rule.keep_best as u32),
             keep_last: Some(self.rule.keep_last as u32),
             max_time: self.max_time,
+            tta: Some(self.tta),
             overfit_one_batch: Some(self.overfit_one_batch),
         }
     }

@@ -166,7 +166,7 @@ impl Recipe {
             adaptive_clip: self.optimizer.adaptive_clip()?,
             ema: self.optimizer.ema()?,
             schedule: self.schedule.schedule(self.optimizer.lr()?)?,
-            control: self.control.control()?,
+            control: self.control.control(self.optimizer.ema_decay.is_some())?,
             precision: self.run.precision.unwrap_or_default(),
             seed: self.run.seed()?,
             checkpoint_every: self.run.checkpoint_every()?,

@@ -64,8 +64,7 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Evaluation> {
         let img_per_s = rate(self.clock.epoch);
-        let evaluation = self.judge().await?;
-        let averages = self.evaluate_averages().await?;
+        let (evaluation, averages) = self.judge().await?;
         let (train_loss, train_accuracy) = self.progress.totals.means();
         let line = EpochLine {
             epoch: self.progress.epoch + 1,
@@ -94,9 +93,10 @@ impl Trainer<'_> {
     /// Evaluates within an epoch, and writes a line and a checkpoint.
     pub(super) async fn evaluate_midway(&mut self, observer: &mut dyn Observer) -> Result<Evaluation> {
         let begun = Instant::now();
-        let evaluation = self.judge().await?;
+        let (evaluation, averages) = self.judge().await?;
         let Progress { step, epoch, .. } = self.progress;
-        let line = EvaluationLine { step, epoch: epoch + 1, test: TestLine::from(&evaluation) };
+        let (test, ema) = (TestLine::from(&evaluation), averages.as_ref().map(TestLine::from));
+        let line = EvaluationLine { step, epoch: epoch + 1, test, ema };
         observer.evaluation(&line);
         self.write(&Line::Evaluation(line))?;
         self.checkpoint().await?;
@@ -104,13 +104,15 @@ impl Trainer<'_> {
         Ok(evaluation)
     }
 
-    /// Evaluates, and says so to the history.
-    async fn judge(&mut self) -> Result<Evaluation> {
+    /// Evaluates the weights, and their running averages if they are kept, and says so to the history.
+    async fn judge(&mut self) -> Result<(Evaluation, Option<Evaluation>)> {
         let evaluation = self.evaluate().await?;
+        let averages = self.evaluate_averages().await?;
         let rule = &self.settings.control.rule;
-        let score = Score::new(self.progress.step, rule.monitor.value(&evaluation));
+        let judged = averages.as_ref().filter(|_| rule.monitor.is_of_averages()).unwrap_or(&evaluation);
+        let score = Score::new(self.progress.step, rule.monitor.value(judged));
         self.progress.history.record(score, rule);
-        Ok(evaluation)
+        Ok((evaluation, averages))
     }
 
     /// Writes checkpoint and model into the run folder, if there is one.

@@ -1,0 +1,26 @@
+use crate::ops::views::{FLIP, FLIP_TRANSLATE, TestView};
+use crate::train::recipe::names;
+
+names! { "test-time augmentation",
+/// Which views of an image are averaged when it is classified.
+pub enum Tta {
+    /// The image as it is.
+    #[default]
+    None = "none",
+    /// The image and its mirror image.
+    Flip = "flip",
+    /// These, and both shifted by a pixel up and left, and down and right, as airbench94 does.
+    FlipTranslate = "flip-translate",
+}
+}
+
+impl Tta {
+    /// The views, for [`crate::models::Model::averaging`].
+    pub fn views(self) -> &'static [TestView] {
+        match self {
+            Tta::None => &[],
+            Tta::Flip => FLIP,
+            Tta::FlipTranslate => FLIP_TRANSLATE,
+        }
+    }
+}
