@@ -1,4 +1,4 @@
-use pulp::Simd;
+pub use pulp::Simd;
 
 /// Numbers side by side, for loops of CPU kernels of which the compiler makes no vectors by itself: those that choose
 /// between numbers, and those that keep many sums in registers.

@@ -30,7 +30,7 @@ pub use cooperative::Cooperative;
 pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, PANEL, Real, View, ViewMut};
 pub use init::Init;
-pub use lanes::Lanes;
+pub use lanes::{Lanes, Simd};
 pub use op::Op;
 pub use rewrite::{Again, Replacement};
 pub use tuning::{Choice, Configuration, Tuning, TuningKey};

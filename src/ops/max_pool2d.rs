@@ -2,7 +2,6 @@
 //!
 //! Letters: input `N C H W`, window `R S`, output `N C P Q`.
 
-use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
 use super::shared::average::lanes;
@@ -12,7 +11,7 @@ use super::shared::unary::CHUNK;
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::{DType, Shape};
 
 /// The registry's line.

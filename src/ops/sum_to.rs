@@ -2,14 +2,12 @@
 
 use std::cmp::Reverse;
 
-use pulp::Simd;
-
 use super::shared::broadcast::{Walk, broadcast_shape, broadcast_strides, physical_extents};
 use super::shared::simd::Loop;
 use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Sample};
 use crate::error::Result;
-use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::Shape;
 use crate::cpu_kernel;
 

@@ -1,11 +1,9 @@
 //! CPU kernels of `batch_norm`. Rows are N H W, columns the channels C.
 
-use pulp::Simd;
-
 use super::epilogue::Epilogue;
 use super::matrix::{Matrix, VECTORS, sum_rows};
 use super::simd::{Loop, store_vectors, vectors};
-use crate::graph::{Host, Real, View};
+use crate::graph::{Host, Real, Simd, View};
 
 /// What a channel's elements are shifted and scaled by: z = (x - mean) scale + bias, in the same bits in both passes.
 pub(crate) struct Channels<T> {

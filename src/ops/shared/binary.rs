@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use pulp::Simd;
-
 use super::broadcast::{Walk, broadcast_shape, broadcast_strides, physical_extents};
 use super::simd::{Loop, vectorised};
 use super::unary::CHUNK;
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::Shape;
 
 /// A function of two numbers with a gradient rule for broadcast tensors.

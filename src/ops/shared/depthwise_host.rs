@@ -1,13 +1,11 @@
 //! CPU kernels of depthwise convolutions: one filter per channel, all channels of a pixel side by side, so there is
 //! nothing to multiply as a matrix. Letters as in `conv2d`.
 
-use pulp::Simd;
-
 use super::convolution::Dims;
 use super::matrix::sum_rows;
 use super::simd::{Loop, store_vectors, vectors};
 use super::sweep::{Axis, Frame};
-use crate::graph::{Host, Real};
+use crate::graph::{Host, Real, Simd};
 
 /// Outputs that share a weight while it is in a register.
 const OUTPUTS: usize = 4;

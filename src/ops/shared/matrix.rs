@@ -1,10 +1,8 @@
 //! Sums over the columns of a matrix, which is how an image batch lies in memory: rows N H W, columns C.
 
-use pulp::Simd;
-
 use super::simd::{Loop, store_vectors, vectorised, vectors};
 use super::unary::CHUNK;
-use crate::graph::{Host, Real};
+use crate::graph::{Host, Real, Simd};
 
 /// A row-major matrix whose columns are summed in slabs of rows.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,6 @@
 //! Loops compiled for the widest vectors of the machine they run on.
 
-use pulp::Simd;
-
-use crate::graph::Real;
+use crate::graph::{Real, Simd};
 
 /// Runs `work` as it is compiled for this machine's vectors. It must be small enough to be inlined, with all that it
 /// calls; what is larger is a [`Loop`]. Nothing is fused or reordered, so its results are those of the same loops without
