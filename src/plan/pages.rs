@@ -124,11 +124,30 @@ impl PageSet {
         self.page_lens.iter().map(|&len| vec![T::default(); len]).collect()
     }
 
+    /// Name, shape and elements of each tensor in pages, to be overwritten.
+    pub fn parts<'a>(&'a self, pages: &'a mut [Vec<f32>]) -> Vec<(&'a str, &'a Shape, &'a mut [f32])> {
+        let mut rest: Vec<&mut [f32]> = pages.iter_mut().map(Vec::as_mut_slice).collect();
+        let end = |rest: &[&mut [f32]], page: usize| self.page_lens[page] - rest[page].len();
+        let parts = self.tensors.iter().map(|(name, shape, span)| {
+            let padding = span.offset - end(&rest, span.page);
+            let of_page = std::mem::take(&mut rest[span.page]);
+            let (part, after) = of_page.split_at_mut(padding).1.split_at_mut(span.len);
+            rest[span.page] = after;
+            (name.as_str(), shape, part)
+        });
+        parts.collect()
+    }
+
     /// Copies a tensor, given in PyTorch's order, into pages.
     pub fn store(&self, pages: &mut [Vec<f32>], name: &str, data: &[f32]) {
         let Some(&index) = self.by_name.get(name) else { return };
         let (_, shape, spans) = &self.tensors[index];
-        let physical = Layout::of(shape).to_physical(data);
+        let layout = Layout::of(shape);
+        if let [span] = spans[..] {
+            layout.write_physical(data, &mut pages[span.page][span.offset..span.offset + span.len]);
+            return;
+        }
+        let physical = layout.to_physical(data);
         let mut rest = physical.as_slice();
         for span in spans {
             let (part, after) = rest.split_at(span.len);
