@@ -37,7 +37,7 @@ pub struct EvalArgs {
     /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
     #[arg(long)]
     pub ema: bool,
-    /// Average the logits of views of each image: none, flip or flip-translate [default: the run's]
+    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// Also print the confusion matrix

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, nearest};
 use crate::files;
 use crate::graph::{Graph, NodeKind};
 use crate::plan::{PageSet, Pages};
-use crate::tensor::{CounterRng, HostTensor, Layout, Purpose, Shape};
+use crate::tensor::{CounterRng, HostTensor, Purpose, Shape};
 
 /// Named tensors, in order.
 pub type Tensors = IndexMap<String, HostTensor>;
@@ -35,9 +35,9 @@ pub fn initial(graph: &Graph, seed: u64) -> Tensors {
 /// Pages filled from named tensors; what is not named stays zero.
 pub fn to_pages(set: &PageSet, tensors: &Tensors) -> Vec<Vec<f32>> {
     let mut pages = set.zeroed();
-    set.parts(&mut pages).into_par_iter().for_each(|(name, shape, part)| {
-        if let Some(tensor) = tensors.get(name) {
-            Layout::of(shape).write_physical(&tensor.data, part);
+    set.places(&mut pages).into_par_iter().for_each(|place| {
+        if let Some(tensor) = tensors.get(place.name) {
+            place.write(&tensor.data);
         }
     });
     pages
