@@ -14,6 +14,9 @@ use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 pub struct ResumeArgs {
     /// The folder of the run
     pub run: PathBuf,
+    /// Print JSON, as in `wgrad train`
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `wgrad eval`.
@@ -99,6 +102,9 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw the network into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    pub graph: Option<PathBuf>,
     /// Also print every dispatch and buffer of the training step
     #[arg(long)]
     pub plan: bool,

@@ -20,8 +20,11 @@ mod pictures;
 mod predict;
 mod pretrained;
 mod preview;
+mod progress;
 mod report;
+mod report_run;
 mod resume;
+mod runs;
 mod selftest;
 mod trace;
 mod train;
@@ -42,6 +45,8 @@ pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
+pub use report_run::ReportArgs;
+pub use runs::{CompareArgs, RunOrder, RunsArgs};
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -71,6 +76,12 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Write a page about a run: curves, mistakes, figures
+    Report(ReportArgs),
+    /// List the runs of a folder with their results
+    Runs(RunsArgs),
+    /// Show what runs differ in, in settings and results
+    Compare(CompareArgs),
     /// Draw samples of a data set as training sees them: augmented, with their labels
     Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
@@ -103,6 +114,9 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Report(args) => report_run::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Compare(args) => runs::compare(&args),
         Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),

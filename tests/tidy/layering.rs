@@ -31,11 +31,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cpu", "gpu", "data", "models",
         ],
     ),
+    // Pages and files about a run, from what training left behind.
+    ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "report",
         ],
     ),
 ];
