@@ -26,6 +26,8 @@ mod report_run;
 mod resume;
 mod runs;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 mod train;
 mod train_args;
@@ -47,6 +49,8 @@ pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
 pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -76,6 +80,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Classify images over HTTP: JSON for programs, a page for people
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Write a page about a run: curves, mistakes, figures
     Report(ReportArgs),
     /// List the runs of a folder with their results
@@ -114,6 +121,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Report(args) => report_run::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Compare(args) => runs::compare(&args),

@@ -21,6 +21,8 @@ mod preview;
 mod report;
 mod resume;
 mod server;
+#[cfg(all(feature = "serve", unix))]
+mod serving;
 mod train;
 mod tune;
 mod views;
