@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "report", "serve",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve", "report",
         ],
     ),
 ];

@@ -9,3 +9,4 @@ mod mnist;
 mod parts;
 mod placement;
 mod setup;
+mod split_weights;
