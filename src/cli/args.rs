@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, value_parser};
 
+use super::train_args::Ui;
 use crate::data::DataSource;
 use crate::train::control::{Choice, Tta};
 use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
@@ -17,6 +18,9 @@ pub struct ResumeArgs {
     /// Print JSON, as in `wgrad train`
     #[arg(long)]
     pub json: bool,
+    /// How progress is shown
+    #[arg(long, value_name = "HOW", default_value = "auto", conflicts_with = "json")]
+    pub ui: Ui,
 }
 
 /// The arguments of `wgrad eval`.

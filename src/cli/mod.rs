@@ -7,6 +7,8 @@ mod bench;
 mod bench_input;
 mod contact_sheet;
 mod cooperative;
+#[cfg(feature = "tui")]
+mod dashboard;
 mod device;
 mod devices;
 mod download;
@@ -51,7 +53,7 @@ pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
-pub use train_args::TrainArgs;
+pub use train_args::{TrainArgs, Ui};
 
 use crate::error::{Error, Result};
 

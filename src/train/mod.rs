@@ -46,4 +46,4 @@ pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;
-pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer};
+pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer, Wish};

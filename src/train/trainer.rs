@@ -38,8 +38,19 @@ pub struct StepEvent {
     pub epoch: u32,
     /// Loss before the update.
     pub loss: f32,
+    /// Learning rate of the update.
+    pub lr: f64,
     /// Images per step.
     pub batch_size: usize,
+}
+
+/// What an observer wants of a run between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it goes on.
+    GoOn,
+    /// A checkpoint first.
+    Checkpoint,
 }
 
 /// Someone who watches a run, as far as they want to.
@@ -54,6 +65,12 @@ pub trait Observer {
     fn evaluation(&mut self, _line: &EvaluationLine) {}
     /// The model after an epoch, as it has been written into the run folder.
     fn saved(&mut self, _model: &Tensors) {}
+    /// The test split is evaluated; the line of it follows.
+    fn evaluated(&mut self, _evaluation: &Evaluation) {}
+    /// Asked between steps. The run stands still until this returns, and its clocks with it; no result depends on it.
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
 }
 
 /// Why training ended.
@@ -225,6 +242,11 @@ impl<'d> Trainer<'d> {
         Err(Error::file(&run.path, message))
     }
 
+    /// Where the run is recorded, if it is.
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref().map(|(run, _)| run)
+    }
+
     /// Where the run stands.
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -291,6 +313,7 @@ impl<'d> Trainer<'d> {
             if late {
                 break;
             }
+            self.heed(total, observer).await?;
         }
         let evaluation = match evaluation {
             Some(evaluation) => evaluation,

@@ -7,6 +7,8 @@ mod bench;
 mod commands;
 mod control;
 mod damage;
+#[cfg(all(feature = "tui", unix))]
+mod dashboard;
 mod disks;
 mod download;
 mod evaluation;
