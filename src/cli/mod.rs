@@ -10,6 +10,7 @@ mod device;
 mod devices;
 mod download;
 mod eval;
+mod export;
 mod inspect;
 mod lr_find;
 mod manual;
@@ -34,6 +35,7 @@ pub use args::{
     BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
     SelftestArgs, TuneArgs,
 };
+pub use export::{ExportArgs, Format};
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use train_args::TrainArgs;
@@ -65,6 +67,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Write a trained network for other tools: ONNX, PyTorch, safetensors
+    Export(ExportArgs),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -95,6 +99,7 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -31,11 +31,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cpu", "gpu", "data", "models",
         ],
     ),
+    // Models that come from other tools and go there.
+    ("exchange", &["error", "files", "tensor", "graph", "ops", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "exchange",
         ],
     ),
 ];
