@@ -114,6 +114,7 @@ CASES = [
     case("rmsprop_all", "rmsprop", 0.01, centered=True, momentum=0.8, eps=1e-3, clip_norm=2.0),
     case("adagrad", "adagrad", 1e-2),
     case("adagrad_args", "adagrad", 0.1, lr_decay=0.1, eps=1e-3, weight_decay=0.1),
+    case("adagrad_initial", "adagrad", 0.1, initial_accumulator_value=0.5),
     case("lion", "lion", 1e-3),
     case("lion_args", "lion", 0.01, betas=[0.8, 0.95], weight_decay=0.2),
     case("sgd_clip_adaptive", "sgd", 0.1, clip_adaptive=0.05),
@@ -161,7 +162,13 @@ def train(case, params, grads, dtype, change=lambda x: x):
     want |= {f"want.param.{i}": p.detach() for i, p in enumerate(params)}
     for i, param in enumerate(params):
         state = optimizer.state[param]
-        want |= {f"want.{s}.{i}": state[s] for s in SLOTS if state.get(s) is not None}
+        # wgrad's sums of Adagrad are without what they start at.
+        start = {"sum": case["args"].get("initial_accumulator_value", 0.0)}
+        want |= {
+            f"want.{s}.{i}": state[s] - start.get(s, 0.0)
+            for s in SLOTS
+            if state.get(s) is not None
+        }
     return {name: tensor.double() for name, tensor in want.items()}
 
 

@@ -1,10 +1,11 @@
-// torch.optim.Adagrad over one page of parameters: s += g^2; w -= rate g / (sqrt(s) + eps), where step.optimizer.x is
-// the decay of the rate, 1 / (1 + lr_decay steps).
+// torch.optim.Adagrad over one page of parameters: s += g^2; w -= rate g / (sqrt(initial + s) + eps), where
+// step.optimizer.x is the decay of the rate, 1 / (1 + lr_decay steps).
 
 struct Params {
     count: u32,
     parts: u32,
     scales_loss: u32,
+    initial: f32,
     eps: f32,
 }
 
@@ -17,5 +18,5 @@ fn advance(i: u32, settled: Settled) {
     let g = gradient(i, settled) + settings.y * w;
     let s = sum[i] + g * g;
     sum[i] = s;
-    parameters[i] = w - step.learning_rate * settings.x * step.optimizer.x * g / (sqrt(s) + params.eps);
+    parameters[i] = w - step.learning_rate * settings.x * step.optimizer.x * g / (sqrt(params.initial + s) + params.eps);
 }

@@ -18,6 +18,7 @@ pub mod models;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod report;
 pub mod selftest;
 pub mod tensor;
 pub mod train;

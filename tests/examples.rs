@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use wgrad::{gpu, selftest};
 
+#[expect(dead_code, reason = "its main takes arguments of its own")]
+#[path = "../examples/classify.rs"]
+mod classify;
 #[path = "../examples/custom_loss.rs"]
 mod custom_loss;
 #[path = "../examples/custom_operator/main.rs"]
@@ -53,4 +56,12 @@ fn data_of_ones_own() {
     own_data::main().expect("the example runs");
     let accuracy = own_data::train().expect("the example trains");
     assert!(accuracy > 0.95, "{accuracy}");
+}
+
+#[test]
+fn inference_in_an_application() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut predictor = classify::trained_predictor(folder.path()).expect("the example trains");
+    let accuracy = classify::classify_digits(&mut predictor).expect("the example classifies");
+    assert!(accuracy > 0.9, "{accuracy}");
 }

@@ -33,7 +33,7 @@ fn dispatches() -> Vec<(String, Dispatch<plan::Place>)> {
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: true }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         Arc::new(RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.9, centered: true }),
-        Arc::new(Adagrad { lr_decay: 0.0, eps: 1e-10 }),
+        Arc::new(Adagrad { lr_decay: 0.0, initial_accumulator_value: 0.0, eps: 1e-10 }),
         Arc::new(Lion { betas: [0.9, 0.99] }),
         Arc::new(Lamb { betas: [0.9, 0.999], eps: 1e-6 }),
         Arc::new(Muon {

@@ -14,6 +14,9 @@ use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 pub struct ResumeArgs {
     /// The folder of the run
     pub run: PathBuf,
+    /// Print JSON, as in `wgrad train`
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `wgrad eval`.
@@ -69,29 +72,6 @@ pub struct DownloadArgs {
     pub quiet: bool,
 }
 
-/// The arguments of `wgrad predict`.
-#[derive(Clone, Debug, PartialEq, Args)]
-#[command(after_help = "Example:\n  wgrad predict runs/pets cat.jpg dog.png --top 2")]
-pub struct PredictArgs {
-    /// The folder of the run
-    pub run: PathBuf,
-    /// Image files: PNG, JPEG, BMP, GIF, WebP, PNM or TIFF
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<PathBuf>,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
-    /// How many classes to name for each image, the most probable first
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
-    pub top: u32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
-    #[arg(long, default_value_t)]
-    pub device: DeviceChoice,
-}
-
 /// The arguments of `wgrad devices`.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:\n  wgrad devices")]
@@ -122,6 +102,9 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw the network into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    pub graph: Option<PathBuf>,
     /// Also print every dispatch and buffer of the training step
     #[arg(long)]
     pub plan: bool,
@@ -179,7 +162,10 @@ pub struct BenchArgs {
     /// Measure the way of a data set's images to the network, with the network and without
     #[arg(long)]
     pub input_pipeline: bool,
-    /// The data set of --input-pipeline, as in `wgrad train` [default: digits]
+    /// The recipe of --input-pipeline, whose data and [augment] are used
+    #[arg(long, value_name = "RECIPE.toml", requires = "input_pipeline")]
+    pub recipe: Option<PathBuf>,
+    /// The data set of --input-pipeline, as in `wgrad train` [default: the recipe's, or digits]
     #[arg(long, value_name = "SOURCE", requires = "input_pipeline")]
     pub data: Option<DataSource>,
     /// Print JSON

@@ -1,15 +1,18 @@
 use super::report::{align_numbers, say, table};
 use super::train::load_data;
 use super::{BenchArgs, device, model};
-use crate::data::{DataSource, LoadOptions, clamp_batch_size};
+use crate::data::clamp_batch_size;
 use crate::error::{Error, Result};
-use crate::train::recipe::Algorithm;
+use crate::train::recipe::{Algorithm, Recipe};
 use crate::train::{InputBenchmark, InputBenchmarkSettings, input_benchmark};
 
 /// `wgrad bench --input-pipeline`
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    let data =
-        load_data(args.data.as_ref().unwrap_or(&DataSource::Digits), &LoadOptions::default(), args.json)?;
+    let file = args.recipe.as_deref().map(Recipe::load).transpose()?;
+    let mut given = Recipe::default();
+    given.input.data.clone_from(&args.data);
+    let recipe = given.over(file.unwrap_or_default()).resolve()?;
+    let data = load_data(&recipe.data, &recipe.load_options(), args.json)?;
     let (batch_size, clamped) = clamp_batch_size(args.batch_size as usize, data.train.len());
     if clamped {
         eprintln!("warning: there are {batch_size} training images: --batch-size {batch_size} is used");
@@ -22,6 +25,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
         steps,
         algorithm: Algorithm::named(args.optimizer, args.momentum)?,
+        augmentation: recipe.augmentation,
     };
     let measured = pollster::block_on(input_benchmark(&model, &data, &device, &settings))?;
     if args.json {
@@ -50,4 +54,7 @@ fn print(measured: &InputBenchmark) {
     }
     align_numbers(&mut rows);
     say(rows);
+    let stages: Vec<String> =
+        measured.stages.iter().map(|stage| format!("{} {:.0}", stage.stage, stage.img_per_s)).collect();
+    say(format!("bottleneck: {} (each by itself: {})", measured.bottleneck, stages.join(", ")));
 }

@@ -24,7 +24,7 @@ pub struct ExportArgs {
     /// What to write: onnx; safetensors (weights, and what the model is in a JSON file beside them); pytorch (a Python
     /// module, and its weights beside it)
     #[arg(long, value_name = "FORMAT")]
-    pub format: Format,
+    pub format: ExportFormat,
     /// The file [default: exported.onnx, .safetensors or .py in the run's folder, or in this one]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct ExportArgs {
 
 /// What `wgrad export` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ExportFormat {
     /// The format of onnxruntime and many others.
     Onnx,
     /// Weights and a description.
@@ -64,28 +64,28 @@ pub enum Format {
 
 /// `wgrad export`
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
-    if args.fold_batch_norm && args.format != Format::Onnx {
+    if args.fold_batch_norm && args.format != ExportFormat::Onnx {
         return Err(Error::Recipe("--fold-batch-norm goes with --format onnx".to_string()));
     }
     let (about, model, file) = if args.run.is_dir() { of_run(args)? } else { of_model(args)? };
     let exported = Exported { model: &model, tensors: &file.tensors, about: &about };
     let extension = match args.format {
-        Format::Onnx => "onnx",
-        Format::Safetensors => "safetensors",
-        Format::Pytorch => "py",
+        ExportFormat::Onnx => "onnx",
+        ExportFormat::Safetensors => "safetensors",
+        ExportFormat::Pytorch => "py",
     };
     let folder = if args.run.is_dir() { args.run.as_path() } else { Path::new("") };
     let out = args.out.clone().unwrap_or_else(|| folder.join("exported").with_added_extension(extension));
     let mut written = vec![out.clone()];
     match args.format {
-        Format::Onnx => write(&out, &onnx(&exported, args.fold_batch_norm)?)?,
-        Format::Safetensors => {
+        ExportFormat::Onnx => write(&out, &onnx(&exported, args.fold_batch_norm)?)?,
+        ExportFormat::Safetensors => {
             let description = out.with_extension("json");
             TensorFile { metadata: Default::default(), ..file }.write(&out)?;
             write(&description, &describe(&about, &model)?)?;
             written.push(description);
         }
-        Format::Pytorch => {
+        ExportFormat::Pytorch => {
             let beside = out.with_extension("safetensors");
             let name = beside.file_name().unwrap_or_default().to_string_lossy();
             write(&out, pytorch(&exported, &name)?.as_bytes())?;

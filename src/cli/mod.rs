@@ -5,20 +5,28 @@
 mod args;
 mod bench;
 mod bench_input;
+mod contact_sheet;
 mod cooperative;
 mod device;
 mod devices;
 mod download;
 mod eval;
+mod explain;
 mod export;
+mod import;
 mod inspect;
 mod lr_find;
 mod manual;
 mod model;
+mod pictures;
 mod predict;
 mod pretrained;
+mod preview;
+mod progress;
 mod report;
+mod report_run;
 mod resume;
+mod runs;
 mod selftest;
 mod trace;
 mod train;
@@ -32,12 +40,17 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, PredictArgs, ProveArgs, ResumeArgs,
-    SelftestArgs, TuneArgs,
+    BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, ProveArgs, ResumeArgs, SelftestArgs,
+    TuneArgs,
 };
-pub use export::{ExportArgs, Format};
+pub use export::{ExportArgs, ExportFormat};
+pub use import::ImportArgs;
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
+pub use predict::PredictArgs;
+pub use preview::PreviewArgs;
+pub use report_run::ReportArgs;
+pub use runs::{CompareArgs, RunOrder, RunsArgs};
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -69,6 +82,16 @@ pub enum Command {
     Predict(PredictArgs),
     /// Write a trained network for other tools: ONNX, PyTorch, safetensors
     Export(ExportArgs),
+    /// Make a run of an ONNX file, to evaluate it, predict with it or serve it
+    Import(ImportArgs),
+    /// Write a page about a run: curves, mistakes, figures
+    Report(ReportArgs),
+    /// List the runs of a folder with their results
+    Runs(RunsArgs),
+    /// Show what runs differ in, in settings and results
+    Compare(CompareArgs),
+    /// Draw samples of a data set as training sees them: augmented, with their labels
+    Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
     Devices(DevicesArgs),
     /// Download a data set from its home
@@ -100,6 +123,11 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Report(args) => report_run::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Compare(args) => runs::compare(&args),
+        Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),
         Command::Inspect(args) => inspect::run(&args),

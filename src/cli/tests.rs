@@ -79,7 +79,7 @@ fn every_flag_reaches_the_recipe() {
     let args = train(
         "r.toml --data cifar10:/c --image-size 224 --resize-size 256 --skip-bad --cache f --model lenet5 --init w.safetensors --pretrained p.safetensors --no-shuffle --no-normalize --max-steps 5 \
          --batch-size 7 --micro-batch-size 3 --memory-limit 2GiB --recompute never --optimizer adamw --lr 1e-2 --momentum 0.9 --dampening 0.1 --nesterov --betas 0.8,0.95 \
-         --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --ns-steps 4 --adjust-lr match-rms-adamw --muon-first-and-last --clip-adaptive 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --clip-value 3 --ema-decay 0.9 --ema-warmup --no-decay-on-norms-and-biases --layer-decay 0.9 \
+         --eps 1e-5 --alpha 0.9 --centered --lr-decay 0.5 --initial-accumulator-value 0.1 --ns-steps 4 --adjust-lr match-rms-adamw --muon-first-and-last --clip-adaptive 0.5 --weight-decay 0.1 --label-smoothing 0.1 --clip-norm 2 --clip-value 3 --ema-decay 0.9 --ema-warmup --no-decay-on-norms-and-biases --layer-decay 0.9 \
          --freeze a.*,b --unfreeze-at 2 --schedule multi-step --warmup-steps 3 \
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 \
          --final-div-factor 100 --schedule-per epoch --power 2 --t-0 5 --t-mult 2 --plateau-factor 0.5 --plateau-patience 3 \
@@ -90,7 +90,7 @@ fn every_flag_reaches_the_recipe() {
     let got = toml::Table::try_from(args.flags).unwrap();
     let want: toml::Table = "data = 'cifar10:/c'\nimage_size = 224\nresize_size = 256\nskip_bad = true\ncache = 'f'\nmodel = 'lenet5'\ninit = 'w.safetensors'\npretrained = 'p.safetensors'\nshuffle = false\n\
         normalize = false\nmax_steps = 5\nbatch_size = 7\nmicro_batch_size = 3\nmemory_limit = '2GiB'\nrecompute = 'never'\noptimizer = 'adamw'\nlr = 1e-2\nmomentum = 0.9\n\
-        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\nns_steps = 4\nadjust_lr = 'match-rms-adamw'\nmuon_first_and_last = true\nclip_adaptive = 0.5\nweight_decay = 0.1\n\
+        dampening = 0.1\nnesterov = true\nbetas = [0.8, 0.95]\neps = 1e-5\nalpha = 0.9\ncentered = true\nlr_decay = 0.5\ninitial_accumulator_value = 0.1\nns_steps = 4\nadjust_lr = 'match-rms-adamw'\nmuon_first_and_last = true\nclip_adaptive = 0.5\nweight_decay = 0.1\n\
         label_smoothing = 0.1\nclip_norm = 2.0\nclip_value = 3.0\nema_decay = 0.9\nema_warmup = true\nno_decay_on_norms_and_biases = true\n\
         layer_decay = 0.9\nfreeze = ['a.*', 'b']\nunfreeze_at = 2\nschedule = 'multi-step'\nwarmup_steps = 3\nmin_lr = 1e-4\n\
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\n\

@@ -315,7 +315,7 @@ fn subfolders(dir: &Path) -> Result<Vec<Subfolder>> {
     Ok(folders.map(|(name, path)| Subfolder { name, path }).collect())
 }
 
-fn image_files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn image_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let is_image = |path: &Path| {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && !path.is_dir()
@@ -324,7 +324,7 @@ fn image_files(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The entries of a folder that are not hidden, sorted by name.
-fn visible(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn visible(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::imageops::FilterType;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 
 use super::file::{bad, open};
 use super::resize::{resized_middle, size_with_shorter};
@@ -40,6 +40,11 @@ pub fn read_resized_image(path: impl AsRef<Path>, image: [usize; 3], shorter: us
 /// alpha channel, resized where its size is another.
 pub fn read_image(path: impl AsRef<Path>, image: [usize; 3]) -> Result<ReadImage> {
     fitted(path.as_ref(), || load(path.as_ref()), image, None)
+}
+
+/// An image file as it is, in colour.
+pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage> {
+    load(path.as_ref()).map(DynamicImage::into_rgb8)
 }
 
 /// An image file that is in memory, as [`read_image`] or, with a `shorter` side, [`read_resized_image`] gives it.

@@ -65,3 +65,6 @@ fn needed(graph: &Graph, output: Value) -> Vec<bool> {
     }
     needed
 }
+
+#[cfg(test)]
+mod tests;

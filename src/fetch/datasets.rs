@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{File, archive, fetch};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
+use crate::fields;
 
 /// The environment variable that names an address to take all files from, in place of their homes.
 const MIRROR: &str = "WGRAD_MIRROR";
@@ -75,14 +76,8 @@ impl Download {
     pub fn named(name: &str) -> Result<&'static Download> {
         DOWNLOADS.iter().find(|download| download.name == name).ok_or_else(|| {
             let names = DOWNLOADS.each_ref().map(|download| download.name);
-            Error::Recipe(match nearest(name, names) {
-                Some(near) => {
-                    format!("there is no data set \"{name}\" to download; did you mean \"{near}\"?")
-                }
-                None => {
-                    format!("there is no data set \"{name}\" to download; there are {}", names.join(", "))
-                }
-            })
+            let hint = fields::hint(name, &names);
+            Error::Recipe(format!("there is no data set \"{name}\" to download; {hint}"))
         })
     }
 

@@ -4,6 +4,8 @@ mod archive;
 mod datasets;
 mod http;
 mod hub;
+#[cfg(feature = "download")]
+mod receive;
 
 pub use datasets::{Download, downloads};
 pub use http::{File, fetch};

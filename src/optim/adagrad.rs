@@ -7,6 +7,8 @@ use crate::graph::{Real, Scalar, Update, UpdatePage};
 pub struct Adagrad {
     /// Decay of the learning rate: step `t`, from 0, has the rate over `1 + lr_decay t`.
     pub lr_decay: f64,
+    /// What the sums of squares start at. It is added where they are used: the state `sum` is without it.
+    pub initial_accumulator_value: f64,
     /// Added to the denominator.
     pub eps: f64,
 }
@@ -21,7 +23,8 @@ impl Update for Adagrad {
     }
 
     fn uniforms(&self) -> Vec<(&'static str, Scalar)> {
-        vec![("eps", (self.eps as f32).into())]
+        let initial = (self.initial_accumulator_value as f32).into();
+        vec![("initial", initial), ("eps", (self.eps as f32).into())]
     }
 
     fn step_numbers(&self, step: u32) -> [f32; 4] {
@@ -38,15 +41,16 @@ impl Update for Adagrad {
 }
 
 impl Adagrad {
-    /// s += g^2; w -= rate g / (sqrt(s) + eps)
+    /// s += g^2; w -= rate g / (sqrt(initial + s) + eps)
     fn update<T: Real>(&self, page: UpdatePage<'_, T>) {
         let (decay, eps, [shrunk, ..]) = (page.decay(), T::of(self.eps), page.numbers());
         let rate = page.rate() * shrunk;
+        let initial = T::of(self.initial_accumulator_value);
         let sums = page.slots.into_iter().flatten();
         for ((w, grad), s) in page.parameters.iter_mut().zip(page.gradients).zip(sums) {
             let g = page.clip.of(*grad) + decay * *w;
             *s += g * g;
-            *w -= rate * g / ((*s).sqrt() + eps);
+            *w -= rate * g / ((initial + *s).sqrt() + eps);
         }
     }
 }

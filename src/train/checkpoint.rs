@@ -190,6 +190,22 @@ impl Checkpoint {
     }
 }
 
+/// Refuses parameters and statistics whose names are those of something else in a checkpoint.
+///
+/// # Errors
+/// Names the first of them.
+pub(super) fn check_names(pages: &Pages) -> Result<()> {
+    let mut stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());
+    let is_taken = |name: &str| name.starts_with(OPTIMIZER) || name.starts_with(AVERAGES);
+    match stored.find(|(name, ..)| is_taken(name)) {
+        None => Ok(()),
+        Some((name, ..)) => Err(Error::Model(format!(
+            "has a tensor \"{name}\"; names that begin with \"{OPTIMIZER}\" or \"{AVERAGES}\" are those of optimizer state and \
+             running averages in checkpoints: name the layer otherwise"
+        ))),
+    }
+}
+
 /// Fails unless there is a tensor for each of the model.
 fn check_tensors(run: &Path, pages: &Pages, tensors: &Tensors) -> Result<()> {
     let stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());

@@ -15,6 +15,7 @@ use super::weights::{self, TensorFile};
 use crate::data::{IGNORE_INDEX, ImageLimits, ReadImage, decode_image, read_image, read_resized_image};
 use crate::error::{Error, Result};
 use crate::graph::Step;
+use crate::models::Model;
 use crate::plan::{Data, PageList, Program};
 
 /// A class with how probable it is.
@@ -84,11 +85,21 @@ impl Predictor {
     /// image does not pay for many.
     pub async fn open(run: &Run, choice: Choice, device: &Device, most: usize) -> Result<Predictor> {
         let (about, model, weights) = run.read_chosen(choice)?;
+        Predictor::of((&about, &model, &weights), run, device, most).await
+    }
+
+    /// The same of a model and weights that were read already.
+    pub async fn of(
+        (about, model, weights): (&RunModel, &Model, &TensorFile),
+        run: &Run,
+        device: &Device,
+        most: usize,
+    ) -> Result<Predictor> {
         let sizes = plan_sizes(most);
         let tasks: Vec<Task> = sizes.iter().map(|size| about.task(*size)).collect();
-        let program = program::inference_of(&model, &tasks, device)?;
-        let session = loaded(program, &weights, device, &run.file("model.safetensors")).await?;
-        Ok(Predictor { about, session, sizes })
+        let program = program::inference_of(model, &tasks, device)?;
+        let session = loaded(program, weights, device, &run.file("model.safetensors")).await?;
+        Ok(Predictor { about: about.clone(), session, sizes })
     }
 
     /// What the model says of itself.

@@ -22,6 +22,27 @@ fn cut(place: &Place, name: &str) {
 }
 
 #[test]
+fn layers_named_as_parts_of_a_checkpoint_are_refused() {
+    let place = Place::new();
+    write_tiny(&place);
+    for name in ["ema", "optimizer"] {
+        let layers = format!("{{ name = \"{name}\", linear = {{ out_features = \"classes\" }} }}");
+        place.write("net.toml", format!("layers = [\"flatten\", {layers}]"));
+        place.fails(
+            &format!("train {TINY} --epochs 1 --out run"),
+            1,
+            &[&format!("a tensor \"{name}.weight\""), "name the layer otherwise"],
+        );
+    }
+    place.write(
+        "net.toml",
+        "layers = [\"flatten\", { name = \"emath\", linear = { out_features = \"classes\" } }]",
+    );
+    place.ok(&format!("train {TINY} --epochs 1 --ema-decay 0.5 --out run"));
+    place.ok("resume run");
+}
+
+#[test]
 fn what_is_no_run_is_said() {
     let place = Place::new();
     place.write("folder/file.txt", "");

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Place;
+use super::files::write_pets;
 
 #[test]
 fn bench_measures_steps() {
@@ -56,9 +57,30 @@ fn bench_measures_the_way_of_the_images() {
         rate(&input["together_img_per_s"]);
         assert!(["input", "model"].contains(&input["bottleneck"].as_str().unwrap()), "{found}");
     }
+    let stages = |found: &Value| -> Vec<String> {
+        let stages = found["stages"].as_array().unwrap();
+        stages.iter().for_each(|stage| rate(&stage["img_per_s"]));
+        stages.iter().map(|stage| stage["stage"].as_str().unwrap().to_string()).collect()
+    };
+    assert_eq!(stages(&found), ["augment", "model"]);
+    let slowest = |found: &Value| {
+        let rate = |stage: &&Value| stage["img_per_s"].as_f64().unwrap();
+        let stages = found["stages"].as_array().unwrap().iter();
+        let slowest = stages.min_by(|a, b| rate(a).total_cmp(&rate(b))).unwrap();
+        assert_eq!(found["bottleneck"], slowest["stage"], "{found}");
+    };
+    slowest(&found);
     let shown = place.ok(&line.replace("--batch-size 4", "--batch-size 5000"));
+    assert!(shown.out.lines().last().unwrap().starts_with("bottleneck: "), "{}", shown.out);
     assert!(shown.err.contains("warning: there are 14"), "{}", shown.err);
     assert!(shown.out.contains("resident") && shown.out.contains("bottleneck"), "{}", shown.out);
+    place.fails("bench --model seed-cnn --batch-size 4 --recipe r.toml", 2, &["--input-pipeline"]);
+    write_pets(&place);
+    place.write("r.toml", "data = \"folder:pets\"\nimage_size = 16\n[augment]\nresized_crop_scale = [0.5, 1.0]\ndegrees = 9.0\n");
+    let found = place.ok(&format!("{line} --json --recipe r.toml")).json();
+    assert_eq!((&found["data"], &found["model"]), (&Value::from("pets"), &Value::from("seed-cnn")));
+    assert!(stages(&found).starts_with(&["augment".to_string()]), "{found}");
+    slowest(&found);
     place.fails("bench --model seed-cnn --batch-size 4 --data digits", 2, &["--input-pipeline"]);
     place.fails(&format!("{line} --data mnist:nowhere"), 1, &["nowhere"]);
 }
@@ -85,7 +107,7 @@ pub fn are_documented(found: &Value) {
     let text = std::fs::read_to_string(path).unwrap();
     let kernel = found["profile"]["kernels"].get(0);
     let profile = found["profile"].as_object().map(|_| &found["profile"]);
-    let objects = [Some(found), profile, kernel, found["inputs"].get(0)];
+    let objects = [Some(found), profile, kernel, found["inputs"].get(0), found["stages"].get(0)];
     for object in objects.into_iter().flatten() {
         for name in object.as_object().unwrap().keys() {
             let begins = |line: &str| line.starts_with(&format!("| `{name}` |"));

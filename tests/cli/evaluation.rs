@@ -163,12 +163,13 @@ fn what_is_no_image_is_named() {
     place.write("empty.png", "");
     let cut = place.read("good.png");
     place.write("cut.png", &cut[..cut.len() / 2]);
+    std::fs::create_dir_all(place.path("nothing")).unwrap();
     for (image, reason) in [
         ("notes.txt", "is not a known kind of image"),
         ("empty.png", "empty.png"),
         ("cut.png", "cannot be decoded"),
         ("missing.png", "missing.png"),
-        (".", "is a folder"),
+        ("nothing", "is a folder without images"),
     ] {
         place.fails(&format!("predict run good.png {image} --device cpu"), 1, &[image, reason]);
     }

@@ -15,7 +15,10 @@ mod gpu;
 mod lr_find;
 mod micro_batches;
 mod not_finite;
+mod predict;
 mod pretrained;
+mod preview;
+mod report;
 mod resume;
 mod server;
 mod train;
@@ -129,6 +132,14 @@ impl Place {
         fs::create_dir_all(self.path(to)).unwrap();
         for (name, content) in self.contents(from) {
             fs::write(self.path(to).join(name), content).unwrap();
+        }
+    }
+
+    /// Copies the run `run` of another place.
+    pub fn copy_run(&self, from: &Place) {
+        fs::create_dir_all(self.path("run")).unwrap();
+        for (name, content) in from.contents("run") {
+            fs::write(self.path("run").join(name), content).unwrap();
         }
     }
 

@@ -48,13 +48,14 @@ struct Args {
     alpha: Option<f64>,
     centered: bool,
     lr_decay: f64,
+    initial_accumulator_value: f64,
     ns_steps: Option<u32>,
     adjust_lr_fn: Option<String>,
 }
 
 impl Case {
     fn update(&self) -> Arc<dyn Update> {
-        let Args { dampening, centered, lr_decay, .. } = self.args;
+        let Args { dampening, centered, lr_decay, initial_accumulator_value, .. } = self.args;
         let (momentum, nesterov) = (self.args.momentum.unwrap_or(0.0), self.args.nesterov.unwrap_or(false));
         let betas = |default| self.args.betas.unwrap_or(default);
         let eps = |default| self.args.eps.unwrap_or(default);
@@ -62,7 +63,7 @@ impl Case {
         match self.optimizer.as_str() {
             "sgd" => Arc::new(Sgd { momentum, dampening, nesterov }),
             "rmsprop" => Arc::new(RmsProp { alpha, eps: eps(1e-8), momentum, centered }),
-            "adagrad" => Arc::new(Adagrad { lr_decay, eps: eps(1e-10) }),
+            "adagrad" => Arc::new(Adagrad { lr_decay, initial_accumulator_value, eps: eps(1e-10) }),
             "lamb" => Arc::new(Lamb { betas: betas([0.9, 0.999]), eps: eps(1e-6) }),
             "muon" => Arc::new(Muon {
                 momentum: self.args.momentum.unwrap_or(0.95),
@@ -150,7 +151,7 @@ fn optimizers_follow_pytorch() {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let cases = &header.metadata().as_ref().unwrap()["cases"];
     let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
-    assert_eq!(cases.len(), 37);
+    assert_eq!(cases.len(), 38);
     for device in Device::all() {
         for case in &cases {
             check(case, &file, &device);
@@ -203,7 +204,7 @@ fn nothing_changes_from_the_first_step_that_is_not_finite() {
         Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false }),
         Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         Arc::new(RmsProp { alpha: 0.9, eps: 1e-8, momentum: 0.9, centered: true }),
-        Arc::new(Adagrad { lr_decay: 0.1, eps: 1e-10 }),
+        Arc::new(Adagrad { lr_decay: 0.1, initial_accumulator_value: 0.0, eps: 1e-10 }),
         Arc::new(Lion { betas: [0.9, 0.99] }),
         Arc::new(Lamb { betas: [0.9, 0.999], eps: 1e-6 }),
         Arc::new(muon()),

@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("gpu", &["error", "tensor", "graph", "plan"]),
     ("data", &["error", "files", "tensor", "augment"]),
     ("models", &["error", "fields", "tensor", "graph", "ops"]),
-    ("fetch", &["error", "files"]),
+    ("fetch", &["error", "fields", "files"]),
     ("selftest", &["error", "tensor", "graph", "ops", "optim", "plan", "cpu", "gpu"]),
     (
         "train",
@@ -33,11 +33,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // Models that come from other tools and go there.
     ("exchange", &["error", "files", "tensor", "graph", "ops", "data", "models", "train"]),
+    // Pages and files about a run, from what training left behind.
+    ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "exchange",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "exchange", "report",
         ],
     ),
 ];

@@ -1,5 +1,6 @@
 //! The rules of the house that the compiler does not check: who may use whom, one stem per operator, what files hold.
 
+mod docs;
 mod layering;
 mod operators;
 mod source;

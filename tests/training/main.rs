@@ -4,6 +4,7 @@ mod augmentation;
 mod determinism;
 mod digits;
 mod evaluation;
+mod explain;
 mod mnist;
 mod parts;
 mod placement;

@@ -19,7 +19,7 @@ const INPUT: &str = "input";
 pub(super) struct Wire {
     /// The entry's name.
     pub(super) id: String,
-    value: Value,
+    pub(super) value: Value,
     /// Whether the file sees it with channels last.
     pub(super) last: bool,
 }

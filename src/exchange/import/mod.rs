@@ -64,7 +64,7 @@ fn one_line(message: &str) -> String {
     message.replace(['\n', '\r'], " ")
 }
 
-fn read(name: &str, bytes: &[u8], folder: &Path) -> Result<Imported, String> {
+pub(super) fn read(name: &str, bytes: &[u8], folder: &Path) -> Result<Imported, String> {
     let file = decode(bytes)?;
     let metadata = |key: &str| {
         let mut entries = file.metadata_props.iter();
@@ -146,7 +146,7 @@ fn build<'a>(graph: &'a GraphProto, folder: &Path) -> Result<Builder<'a>, String
     }
     for (number, node) in graph.node.iter().enumerate() {
         if !builder.is_done(number) {
-            layers::add(&mut builder, &Node { proto: node, number, folder })?;
+            layers::add(&mut builder, &Node { proto: node, folder })?;
         }
     }
     Ok(builder)

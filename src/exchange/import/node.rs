@@ -5,7 +5,6 @@ use super::super::proto::{AttributeProto, NodeProto};
 /// A node of a file, with its place.
 pub(super) struct Node<'a> {
     pub(super) proto: &'a NodeProto,
-    pub(super) number: usize,
     pub(super) folder: &'a Path,
 }
 

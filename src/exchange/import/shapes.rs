@@ -21,8 +21,6 @@ pub(super) fn target(dims: &[usize], wanted: &[i64], zero_is_zero: bool) -> Opti
         size => Some(*size),
     });
     let sizes: Vec<i64> = sizes.collect::<Option<_>>()?;
-    let product =
-        |sizes: &mut dyn Iterator<Item = usize>| sizes.try_fold(1_usize, |all, size| all.checked_mul(size));
     let known = product(sizes.iter().filter_map(|size| usize::try_from(*size).ok()))?;
     let all = product(dims.iter().copied())?;
     let open = sizes.iter().filter(|size| **size < 0).count();

@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
+
 use super::{
-    AugmentSettings, ControlSettings, GroupSettings, InputSettings, LengthSettings, OptimizerSettings,
-    Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
+    AugmentSettings, ControlSettings, GroupSettings, GroupTable, InputSettings, LengthSettings,
+    OptimizerSettings, Recipe, ResolvedRecipe, RunSettings, ScheduleSettings,
 };
 use crate::error::{Error, Result};
 use crate::fields;
@@ -15,6 +17,9 @@ const DIGITS: &str = include_str!("../../../recipes/digits.toml");
 
 /// The one theme that is a table.
 const AUGMENT: &str = "augment";
+
+/// The tables of parameter groups.
+const GROUP: &str = "group";
 
 /// The tables of a recipe file.
 #[derive(Default, serde::Deserialize)]
@@ -51,11 +56,11 @@ impl Recipe {
             };
             return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
         }
-        let augment = table.get(AUGMENT).and_then(|augment| augment.as_table());
-        if let Some(unknown) = augment.and_then(fields::unknown_field::<AugmentSettings>) {
-            let (path, name, hint) =
-                (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
-            return Err(Error::Recipe(format!("{path}: unknown setting \"{name}\" in [{AUGMENT}]; {hint}")));
+        if let Some(augment) = table.get(AUGMENT) {
+            refuse_unknown::<AugmentSettings>(augment, "[augment]", path)?;
+        }
+        for group in table.get(GROUP).and_then(|groups| groups.as_array()).into_iter().flatten() {
+            refuse_unknown::<GroupTable>(group, "[[group]]", path)?;
         }
         // Each theme takes its own keys: read one by one, they say in which line an error is.
         Ok(Recipe {
@@ -83,6 +88,13 @@ impl Recipe {
         ];
         themes.concat()
     }
+}
+
+/// Refuses names in a table that are none of `T`'s; what is no table is left for its own reader.
+fn refuse_unknown<T: DeserializeOwned>(value: &toml::Value, place: &str, path: &Path) -> Result<()> {
+    let Some(unknown) = value.as_table().and_then(fields::unknown_field::<T>) else { return Ok(()) };
+    let (path, name, hint) = (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
+    Err(Error::Recipe(format!("{path}: unknown setting \"{name}\" in {place}; {hint}")))
 }
 
 impl FromStr for Recipe {

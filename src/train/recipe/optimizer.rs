@@ -46,6 +46,9 @@ pub struct OptimizerSettings {
     /// adagrad: step t, from 0, has the rate over 1 + X t [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub lr_decay: Option<f64>,
+    /// adagrad: what the sums of squares start at [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub initial_accumulator_value: Option<f64>,
     /// muon: iterations that make a matrix orthogonal [default: 5]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub ns_steps: Option<u32>,
@@ -191,9 +194,12 @@ impl Algorithm {
                 centered: Some(centered),
                 ..named
             },
-            Algorithm::Adagrad(Adagrad { lr_decay, eps }) => {
-                OptimizerSettings { lr_decay: Some(lr_decay), eps: Some(eps), ..named }
-            }
+            Algorithm::Adagrad(Adagrad { lr_decay, initial_accumulator_value, eps }) => OptimizerSettings {
+                lr_decay: Some(lr_decay),
+                initial_accumulator_value: Some(initial_accumulator_value),
+                eps: Some(eps),
+                ..named
+            },
             Algorithm::Lion(Lion { betas }) => OptimizerSettings { betas: Some(betas), ..named },
             Algorithm::Lamb(Lamb { betas, eps }) => {
                 OptimizerSettings { betas: Some(betas), eps: Some(eps), ..named }
@@ -329,7 +335,9 @@ impl OptimizerSettings {
 
     fn adagrad(&self) -> Result<Adagrad> {
         let lr_decay = not_negative("--lr-decay", self.lr_decay.unwrap_or(0.0))?;
-        Ok(Adagrad { lr_decay, eps: self.eps(1e-10)? })
+        let initial = self.initial_accumulator_value.unwrap_or(0.0);
+        let initial_accumulator_value = not_negative("--initial-accumulator-value", initial)?;
+        Ok(Adagrad { lr_decay, initial_accumulator_value, eps: self.eps(1e-10)? })
     }
 
     fn betas(&self, default: [f64; 2]) -> Result<[f64; 2]> {
@@ -355,7 +363,7 @@ impl OptimizerSettings {
         let is = |names: &[OptimizerName]| names.contains(&chosen);
         let of_sgd = "--optimizer sgd";
         let of_muon = "--optimizer muon";
-        let dependents: [(_, &mut dyn Setting, _, _); 11] = [
+        let dependents: [(_, &mut dyn Setting, _, _); 12] = [
             ("--momentum", &mut self.momentum, is(&[Sgd, RmsProp, Muon]), "--optimizer sgd, rmsprop or muon"),
             ("--dampening", &mut self.dampening, is(&[Sgd]), of_sgd),
             ("--nesterov", &mut self.nesterov, is(&[Sgd, Muon]), "--optimizer sgd or muon"),
@@ -374,6 +382,12 @@ impl OptimizerSettings {
             ("--alpha", &mut self.alpha, is(&[RmsProp]), "--optimizer rmsprop"),
             ("--centered", &mut self.centered, is(&[RmsProp]), "--optimizer rmsprop"),
             ("--lr-decay", &mut self.lr_decay, is(&[Adagrad]), "--optimizer adagrad"),
+            (
+                "--initial-accumulator-value",
+                &mut self.initial_accumulator_value,
+                is(&[Adagrad]),
+                "--optimizer adagrad",
+            ),
             ("--ns-steps", &mut self.ns_steps, is(&[Muon]), of_muon),
             ("--adjust-lr", &mut self.adjust_lr, is(&[Muon]), of_muon),
             ("--muon-first-and-last", &mut self.muon_first_and_last, is(&[Muon]), of_muon),

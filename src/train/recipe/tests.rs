@@ -120,7 +120,7 @@ fn resolved_recipes_round_trip() {
         "schedule = \"cosine\"\nmin_lr = 1e-3\nlr = 0.3333333333333333\nwarmup_steps = 20",
         "schedule = \"one-cycle\"\npct_start = 0\ndiv_factor = 1\nfinal_div_factor = 1",
         "optimizer = \"rmsprop\"\nalpha = 0.9\nmomentum = 0.5\ncentered = true\neps = 1e-3",
-        "optimizer = \"adagrad\"\nlr_decay = 0.1",
+        "optimizer = \"adagrad\"\nlr_decay = 0.1\ninitial_accumulator_value = 0.5",
         "optimizer = \"lamb\"\nbetas = [0.8, 0.9]\nclip_adaptive = 0.01",
         "optimizer = \"muon\"\nadjust_lr = \"match-rms-adamw\"\nns_steps = 3\nmuon_first_and_last = true",
         "optimizer = \"lion\"\nbetas = [0.95, 0.98]\nweight_decay = 0.1",
@@ -183,6 +183,11 @@ fn unreadable_recipes_name_the_line() {
     let cases = [
         ("lr = 0.1\nbatch-size = 3", "r.toml: unknown setting \"batch-size\"; did you mean \"batch_size\"?"),
         ("no_shuffle = true", "did you mean \"shuffle\"?"),
+        (
+            "[[group]]\npattern = \"a\"\nfreeze = true\n[[group]]\npattern = \"b\"\nlr_facto = 2.0",
+            "unknown setting \"lr_facto\" in [[group]]; did you mean \"lr_factor\"?",
+        ),
+        ("[[group]]\nzzz = 1", "it takes pattern, lr_factor, weight_decay, freeze"),
         ("wieght_decay = 1.0", "did you mean \"weight_decay\"?"),
         (
             "zzz = 1",
@@ -215,7 +220,6 @@ fn unreadable_recipes_name_the_line() {
         ("seed = 1\nepochs = [", "r.toml line 2"),
         ("shuffle = 1", "expected a boolean"),
         ("[[group]]\nlr_factor = 1", "missing field `pattern`"),
-        ("[[group]]\npattern = \"a\"\nlr_facto = 1", "unknown field `lr_facto`"),
     ];
     for (text, expected) in cases {
         let message = error_of(text);
@@ -274,6 +278,10 @@ fn values_out_of_range_name_flag_and_range() {
         ),
         ("optimizer = \"rmsprop\"\nalpha = 1", "--alpha is 1; it must be at least 0 and less than 1"),
         ("optimizer = \"adagrad\"\nlr_decay = -1", "--lr-decay is -1; it must be at least 0"),
+        (
+            "optimizer = \"adagrad\"\ninitial_accumulator_value = -1",
+            "--initial-accumulator-value is -1; it must be at least 0",
+        ),
         ("schedule = \"one-cycle\"\npct_start = 1.1", "--pct-start is 1.1; it must be from 0 to 1"),
         ("schedule = \"one-cycle\"\ndiv_factor = 0.5", "--div-factor is 0.5; it must be at least 1"),
         (
