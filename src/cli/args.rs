@@ -246,7 +246,7 @@ pub struct ProveArgs {
     pub staged: bool,
 }
 
-fn sample_shape(text: &str) -> Result<[usize; 3], String> {
+pub(super) fn sample_shape(text: &str) -> Result<[usize; 3], String> {
     let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.trim().parse().ok()).collect();
     let shape = sizes.and_then(|sizes| <[usize; 3]>::try_from(sizes).ok());
     shape

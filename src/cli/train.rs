@@ -15,6 +15,7 @@ use crate::data::{
     DIGITS_CREDIT, DataSource, Dataset, LoadOptions, Normalization, clamp_batch_size, epoch_order,
 };
 use crate::error::{Error, Result};
+use crate::exchange::{Imported, import, is_onnx};
 use crate::models::{Model, ModelSpec};
 use crate::report::Picture;
 use crate::report::tensorboard::EventWriter;
@@ -130,14 +131,21 @@ pub(super) struct Prepared {
     pub(super) normalization: Option<Normalization>,
     /// The tensors that depend on the number of classes; looked for only if weights are pretrained.
     pub(super) head: Vec<String>,
+    /// The weights that came with the model, if it is an ONNX file.
+    pub(super) imported: Option<TensorFile>,
 }
 
 impl Prepared {
     /// Loads the data and binds the model; `model` is a model file's text, if it is not the recipe's.
     pub(super) fn new(mut recipe: ResolvedRecipe, model: Option<&str>) -> Result<Prepared> {
-        let spec = match model {
-            Some(text) => ModelSpec::parse(&recipe.model, text)?,
-            None => ModelSpec::load(&recipe.model)?,
+        let (spec, imported) = match model {
+            Some(text) => (ModelSpec::parse(&recipe.model, text)?, None),
+            None if is_onnx(Path::new(&recipe.model)) => {
+                let Imported { spec, weights, notes, .. } = import(Path::new(&recipe.model))?;
+                notes.iter().for_each(|note| eprintln!("note: {note}"));
+                (spec, Some(weights))
+            }
+            None => (ModelSpec::load(&recipe.model)?, None),
         };
         let mut data = load_data(&recipe.data, &recipe.load_options(), recipe.quiet)?;
         let (batch_size, clamped) = clamp_batch_size(recipe.batch_size, data.train.len());
@@ -155,9 +163,10 @@ impl Prepared {
         }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
         let model = spec.bind(data.image, data.classes.len())?.averaging(recipe.control.tta.views());
-        let head = if recipe.pretrained.is_some() { spec.head(data.image)? } else { vec![] };
+        let pretrained = recipe.pretrained.is_some() || imported.is_some();
+        let head = if pretrained { spec.head(data.image)? } else { vec![] };
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
-        Ok(Prepared { recipe, data, model, normalization, head })
+        Ok(Prepared { recipe, data, model, normalization, head, imported })
     }
 
     /// Leaves one step, and one batch to evaluate.
@@ -188,6 +197,9 @@ impl Prepared {
     /// The same from the weights that the recipe names, if it names any.
     pub(super) fn started(&self, device: &Device) -> Result<Trainer<'_>> {
         let mut trainer = self.trainer(device)?;
+        if let Some(weights) = &self.imported {
+            pretrained::take(&mut trainer, weights, Path::new(&self.recipe.model), self)?;
+        }
         if let Some(path) = &self.recipe.init {
             initialise(&mut trainer, path, self.recipe.quiet)?;
         }

@@ -33,13 +33,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // A run's model behind HTTP.
     ("serve", &["error", "data", "train"]),
+    // Models that come from other tools and go there.
+    ("exchange", &["error", "files", "tensor", "graph", "ops", "data", "models", "train"]),
     // Pages and files about a run, from what training left behind.
     ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve", "report",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve", "exchange", "report",
         ],
     ),
 ];
