@@ -24,6 +24,7 @@ pub mod recipe;
 mod run;
 mod session;
 mod settings;
+mod torch_file;
 mod trainer;
 pub mod tune;
 pub mod weights;
