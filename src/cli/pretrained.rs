@@ -10,7 +10,7 @@ use crate::train::{CacheFolder, Trainer, adopt as adopt_tensors};
 /// Puts pretrained weights in place of the initial ones, and says what is new.
 pub(super) fn adopt(trainer: &mut Trainer<'_>, source: &str, prepared: &Prepared) -> Result<()> {
     let path = locate(source, prepared.recipe.quiet)?;
-    let mut tensors = trainer.initial();
+    let mut tensors = trainer.initial()?;
     let adopted = adopt_tensors(&mut tensors, &TensorFile::read(&path)?, &prepared.head, &path)?;
     trainer.set_model(&tensors);
     if !adopted.fresh.is_empty() {

@@ -28,6 +28,7 @@ mod torch_file;
 mod trainer;
 pub mod tune;
 pub mod weights;
+pub mod whitening;
 
 pub use crate::files;
 pub use augmented::{Drawn, Fed, TrainFeed};
