@@ -18,6 +18,7 @@ mod not_finite;
 mod predict;
 mod pretrained;
 mod preview;
+mod recipes;
 mod resume;
 mod server;
 mod train;
