@@ -17,6 +17,7 @@ main() {
     need_cargo
     need_packages
     note_missing_data
+    note_missing_browser
     export WGRAD_REQUIRE_GPU=1
     # Mesa's device-select layer prints errors where there is no desktop session.
     export NODEVICE_SELECT=1
@@ -124,6 +125,15 @@ note_missing_data() {
     if [ ! -d ../shared/datasets/mnist ]; then
         echo "SKIPPED: ../shared/datasets/mnist is absent; tests on the real MNIST do nothing"
     fi
+}
+
+# Not installed here: it is larger than all the rest, and one test needs it.
+note_missing_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" > /dev/null && return 0
+    done
+    echo "SKIPPED: there is no Chromium; the test that opens a page in it does nothing"
 }
 
 # The kernels once more on Chromium's software Vulkan, if it is there.

@@ -17,7 +17,10 @@ pub mod models;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod report;
 pub mod selftest;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tensor;
 pub mod train;
 

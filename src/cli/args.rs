@@ -14,6 +14,9 @@ use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
 pub struct ResumeArgs {
     /// The folder of the run
     pub run: PathBuf,
+    /// Print JSON, as in `wgrad train`
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `wgrad eval`.
@@ -34,7 +37,7 @@ pub struct EvalArgs {
     /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
     #[arg(long)]
     pub ema: bool,
-    /// Average the logits of views of each image: none, flip or flip-translate [default: the run's]
+    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// Also print the confusion matrix
@@ -99,6 +102,9 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Draw the network into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    pub graph: Option<PathBuf>,
     /// Also print every dispatch and buffer of the training step
     #[arg(long)]
     pub plan: bool,

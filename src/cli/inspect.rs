@@ -3,10 +3,12 @@ use serde::Serialize;
 use super::report::{align_numbers, say, table};
 use super::{InspectArgs, model};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::graph::{Capabilities, Mode};
 use crate::models::{LayerRow, summary};
 use crate::optim::Sgd;
 use crate::plan::{self, MemoryUse, Plan, Program};
+use crate::report::drawing;
 use crate::train::Device;
 use crate::train::program::{EVAL, TRAIN, Task, training};
 
@@ -33,6 +35,10 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let (graph, output) = model.graph(Mode::Train, batch_size)?;
     let classes = graph.shape(output).last().copied().unwrap_or(1);
     let totals = summary(&graph);
+    if let Some(path) = &args.graph {
+        let drawing = drawing(model.name(), &graph)?;
+        files::write_atomic(path, |file| file.write_all(drawing.as_bytes()))?;
+    }
     let task =
         Task { image: model.input(), classes, batch_size, label_smoothing: 0.0, precision: args.precision };
     let update = std::sync::Arc::new(Sgd { momentum: 0.9, dampening: 0.0, nesterov: false });

@@ -20,9 +20,14 @@ mod pictures;
 mod predict;
 mod pretrained;
 mod preview;
+mod progress;
 mod report;
+mod report_run;
 mod resume;
+mod runs;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 mod train;
 mod train_args;
@@ -42,6 +47,10 @@ pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
+pub use report_run::ReportArgs;
+pub use runs::{CompareArgs, RunOrder, RunsArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
 pub use train_args::TrainArgs;
 
 use crate::error::{Error, Result};
@@ -71,6 +80,15 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Classify images over HTTP: JSON for programs, a page for people
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
+    /// Write a page about a run: curves, mistakes, figures
+    Report(ReportArgs),
+    /// List the runs of a folder with their results
+    Runs(RunsArgs),
+    /// Show what runs differ in, in settings and results
+    Compare(CompareArgs),
     /// Draw samples of a data set as training sees them: augmented, with their labels
     Preview(Box<PreviewArgs>),
     /// List the devices of this machine, as --device takes them
@@ -103,6 +121,11 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
+        Command::Report(args) => report_run::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Compare(args) => runs::compare(&args),
         Command::Preview(args) => preview::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Download(args) => download::run(&args),

@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::train::metrics::{EpochLine, EvaluationLine, TestLine};
-use crate::train::{ClassRow, Evaluation, Observer, StepEvent};
+use crate::train::metrics::TestLine;
+use crate::train::{ClassRow, Evaluation};
 
 /// Prints a line to standard output; nobody is left to tell if that is closed.
 pub(super) fn say(line: impl std::fmt::Display) {
@@ -37,73 +37,6 @@ pub(super) fn align_numbers(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-}
-
-/// Shows a training run: a bar while an epoch runs, a line for each that is done.
-pub(super) struct Display {
-    bar: ProgressBar,
-    epochs: u32,
-    quiet: bool,
-    mean: Option<f32>,
-}
-
-impl Display {
-    pub(super) fn new(total_steps: u64, done: u64, epochs: u32, quiet: bool) -> Display {
-        let template = "{wide_bar} step {pos}/{len}  {msg}  {per_sec}  ETA {eta}";
-        let bar = bar(total_steps, template, quiet);
-        bar.set_position(done);
-        bar.reset_eta();
-        Display { bar, epochs, quiet, mean: None }
-    }
-
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-impl Observer for Display {
-    fn step(&mut self, event: StepEvent) {
-        let mean = self.mean.map_or(event.loss, |mean| 0.9 * mean + 0.1 * event.loss);
-        self.mean = Some(mean);
-        let images = self.bar.per_sec() * event.batch_size as f64;
-        self.bar
-            .set_message(format!("epoch {}/{}  loss {mean:.4}  {images:.0} img/s", event.epoch, self.epochs));
-        self.bar.set_position(event.step);
-    }
-
-    fn epoch(&mut self, line: &EpochLine) {
-        if self.quiet {
-            return;
-        }
-        let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
-        let averages = averaged(line.ema);
-        let width = self.epochs.to_string().len();
-        let text = format!(
-            "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
-             {:6.2} %{averages}  {img_per_s:.0} img/s",
-            self.epochs,
-            train_accuracy * 100.0,
-            test.test_loss,
-            test.test_accuracy * 100.0,
-        );
-        self.bar.suspend(|| say(text));
-    }
-
-    fn evaluation(&mut self, line: &EvaluationLine) {
-        if self.quiet {
-            return;
-        }
-        let EvaluationLine { step, epoch, test, ema } = line;
-        let (loss, accuracy, averages) = (test.test_loss, test.test_accuracy * 100.0, averaged(*ema));
-        let text =
-            format!("epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %{averages}");
-        self.bar.suspend(|| say(text));
-    }
-}
-
-/// The accuracy of running averages, if they are kept.
-fn averaged(ema: Option<TestLine>) -> String {
-    ema.map(|ema| format!("  averaged {:6.2} %", ema.test_accuracy * 100.0)).unwrap_or_default()
 }
 
 /// Accuracy and loss, and a table of the classes.
@@ -140,7 +73,7 @@ pub(super) fn confusion(evaluation: &Evaluation, classes: &[String]) -> Table {
 }
 
 #[derive(Serialize)]
-struct EvaluationReport<'a> {
+pub(super) struct EvaluationReport<'a> {
     #[serde(flatten)]
     test: TestLine,
     images: u64,
@@ -165,13 +98,26 @@ impl<'a> ClassReport<'a> {
     }
 }
 
-/// All of an evaluation as JSON; shares are fractions.
-pub(super) fn evaluation_json(evaluation: &Evaluation, classes: &[String]) -> Result<String> {
-    let report = EvaluationReport {
+/// All of an evaluation; shares are fractions.
+pub(super) fn evaluation_report<'a>(
+    evaluation: &'a Evaluation,
+    classes: &'a [String],
+) -> EvaluationReport<'a> {
+    EvaluationReport {
         test: TestLine::from(evaluation),
         images: evaluation.confusion.iter().flatten().sum(),
         classes: classes.iter().zip(evaluation.classes()).map(ClassReport::of).collect(),
         confusion: &evaluation.confusion,
-    };
+    }
+}
+
+/// All of an evaluation as JSON.
+pub(super) fn evaluation_json(evaluation: &Evaluation, classes: &[String]) -> Result<String> {
+    let report = evaluation_report(evaluation, classes);
     serde_json::to_string_pretty(&report).map_err(|error| Error::Data(error.to_string()))
+}
+
+/// A value as JSON in one line.
+pub(super) fn line(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Data(error.to_string()))
 }

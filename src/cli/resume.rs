@@ -1,7 +1,7 @@
 use super::ResumeArgs;
 use super::device;
 use super::report::say;
-use super::train::{Prepared, conclude, watch};
+use super::train::{Prepared, finish};
 use crate::error::{Error, Result};
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::{Checkpoint, Environment, Run, files};
@@ -26,13 +26,11 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
     run.remove_leftovers();
     pollster::block_on(trainer.record_in(run.clone()))?;
     let (step, total) = (trainer.progress().step, trainer.total_steps());
-    if !prepared.recipe.quiet {
+    if !prepared.recipe.quiet && !args.json {
         let state = if step < total { "continuing" } else { "already finished" };
         say(format!("{state} at step {step} of {total} on {}", device.name()));
     }
-    let trained = watch(&mut trainer, &prepared)?;
-    conclude(&prepared, &trained, &trainer, &run);
-    Ok(())
+    finish(trainer, &prepared, &run, &device, args.json)
 }
 
 /// The bits of a run depend on device, driver, threads and kernels: says so if one of them has changed.

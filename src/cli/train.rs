@@ -6,16 +6,23 @@ use std::time::Instant;
 use super::TrainArgs;
 use super::device;
 use super::pretrained;
-use super::report::{self, Display, bar, say};
+use super::progress::{Both, Display, Style};
+use super::report::{self, bar, say};
+use super::report_run;
 use crate::data::{
     DIGITS_CREDIT, DataSource, Dataset, LoadOptions, Normalization, clamp_batch_size, epoch_order,
 };
 use crate::error::{Error, Result};
 use crate::models::{Model, ModelSpec};
+use crate::report::Picture;
+use crate::report::tensorboard::EventWriter;
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Ending, Length, Run, Settings, Trained, Trainer};
+use crate::train::{Device, Ending, Length, PreviewSettings, Run, Settings, Trained, Trainer, preview};
+
+/// Training samples that TensorBoard is shown; pairs, for these may be mixed.
+const SHOWN: usize = 8;
 
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
@@ -41,17 +48,64 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     recorded.micro_batch_size = recorded.micro_batch_size.or(prepared.split(&trainer));
     run.write_recipe(&recorded.to_toml()?, prepared.model.to_toml().unwrap_or_default())?;
     pollster::block_on(trainer.record_in(run.clone()))?;
-    prepared.introduce(&device, &trainer);
-    let trained = watch(&mut trainer, &prepared)?;
-    conclude(&prepared, &trained, &trainer, &run);
-    Ok(())
+    if !args.json {
+        prepared.introduce(&device, &trainer);
+    }
+    finish(trainer, &prepared, &run, &device, args.json)
+}
+
+/// Trains to the end, says how well the model does, and leaves a page about the run; of an interrupted one too.
+pub(super) fn finish(
+    mut trainer: Trainer<'_>,
+    prepared: &Prepared,
+    run: &Run,
+    device: &Device,
+    json: bool,
+) -> Result<()> {
+    let begun = trainer.progress().step;
+    let wanted = prepared.recipe.tensorboard && begun < trainer.total_steps();
+    let events = wanted.then(|| events(run, prepared, begun, device));
+    let trained = watch(&mut trainer, prepared, events.transpose()?, json);
+    match &trained {
+        Ok(trained) if json => {
+            say(report::line(&report::evaluation_report(&trained.evaluation, &prepared.data.classes))?);
+        }
+        Ok(trained) => conclude(prepared, trained, &trainer, run),
+        Err(Error::Interrupted { .. }) => {}
+        Err(_) => return trained.map(|_| ()),
+    }
+    // A run that was over before has its page.
+    if trainer.progress().step > begun || !run.file("report.html").is_file() {
+        report_run::after_training(run, prepared, trained.as_ref().ok(), trainer, device);
+    }
+    trained.map(|_| ())
+}
+
+/// Begins TensorBoard's events of a run: with its first training samples, as the network gets them.
+fn events(run: &Run, prepared: &Prepared, done: u64, device: &Device) -> Result<EventWriter> {
+    let mut events = EventWriter::create(run, done)?;
+    let Prepared { recipe, data, .. } = prepared;
+    let order = epoch_order(data.train.len(), recipe.seed, recipe.shuffle, 0);
+    let settings = PreviewSettings {
+        augmentation: recipe.augmentation,
+        mixing: recipe.mixing,
+        normalize: recipe.normalize,
+        seed: recipe.seed,
+        samples: order.into_iter().take(recipe.batch_size.min(SHOWN)).collect(),
+        epochs: vec![0],
+    };
+    let shown = pollster::block_on(preview(data, &settings, device))?;
+    let pictures = shown.rows.iter().filter_map(|row| row.last());
+    let pictures = pictures.map(|picture| Picture::of_bytes(picture.size, shown.channels, &picture.pixels));
+    events.pictures("training_samples", &pictures.collect::<Result<Vec<Picture>>>()?);
+    Ok(events)
 }
 
 /// `--dry-run`: one step and one evaluation, of a batch each, of which nothing remains.
 fn rehearse(trainer: &mut Trainer<'_>, prepared: &Prepared, device: &Device) -> Result<()> {
     prepared.introduce(device, trainer);
     let begun = Instant::now();
-    let Trained { evaluation, .. } = watch(trainer, prepared)?;
+    let Trained { evaluation, .. } = watch(trainer, prepared, None, false)?;
     say(format!(
         "dry run: one step and the evaluation of {} images took {:.2} s, test loss {:.4}; nothing was written",
         prepared.data.test.len(),
@@ -219,22 +273,37 @@ fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()>
     Ok(())
 }
 
-/// Trains with a progress bar until the end or Ctrl-C.
-pub(super) fn watch(trainer: &mut Trainer<'_>, prepared: &Prepared) -> Result<Trained> {
+/// Trains until the end or Ctrl-C, and shows how far it is.
+fn watch(
+    trainer: &mut Trainer<'_>,
+    prepared: &Prepared,
+    events: Option<EventWriter>,
+    json: bool,
+) -> Result<Trained> {
     let stop = stop_flag()?;
     let total = trainer.total_steps();
     let epochs = match prepared.recipe.length {
         Length::Epochs(epochs) => epochs,
         Length::Steps(steps) => u64::from(steps).div_ceil(trainer.steps_per_epoch()) as u32,
     };
-    let mut display = Display::new(total, trainer.progress().step, epochs, prepared.recipe.quiet);
-    let trained = pollster::block_on(trainer.train(&mut display, &stop));
-    display.finish();
+    let style = if json { Style::Json } else { Style::of_terminal(prepared.recipe.quiet) };
+    let mut display = Display::new(total, trainer.progress().step, epochs, style);
+    let Some(events) = events else {
+        let trained = pollster::block_on(trainer.train(&mut display, &stop));
+        display.finish();
+        return trained;
+    };
+    let mut both = Both(display, events);
+    let trained = pollster::block_on(trainer.train(&mut both, &stop));
+    both.0.finish();
+    if let Some(error) = both.1.failure() {
+        eprintln!("warning: TensorBoard's events are not all written: {error}");
+    }
     trained
 }
 
 /// Says how well the model does, why training ended, and where the model is.
-pub(super) fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: &Run) {
+fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: &Run) {
     if prepared.recipe.quiet {
         return;
     }

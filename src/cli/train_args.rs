@@ -27,6 +27,9 @@ pub struct TrainArgs {
     /// Only check that it would work: load the data, do one step and one evaluation, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Print JSON: a line per logged step and per evaluation, as in metrics.jsonl, then the last evaluation
+    #[arg(long)]
+    pub json: bool,
     /// The flags: one for each setting of a recipe.
     #[command(flatten)]
     pub flags: Recipe,

@@ -26,7 +26,7 @@ pub use autocast::CastOp;
 pub use backward::{Backward, reverse_walk};
 pub use capabilities::{Capabilities, Tier};
 pub use cooperative::Cooperative;
-pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Scalar, Slot, Variant};
+pub use dispatch::{Access, Binding, Dispatch, DispatchBuilder, Lower, Lowered, Part, Scalar, Slot, Variant};
 pub use eval::{Context, Gemm, Host, PANEL, Real, View, ViewMut};
 pub use init::Init;
 pub use op::Op;

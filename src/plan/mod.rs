@@ -14,6 +14,7 @@ mod profile;
 mod recompute;
 mod resident;
 mod shader;
+mod split;
 mod stage;
 mod update;
 
@@ -32,6 +33,7 @@ pub use print::describe;
 pub use profile::KernelTime;
 pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
+pub use split::Split;
 pub use stage::{Stage, Stages};
 
 use crate::error::{Error, Result};

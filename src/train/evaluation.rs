@@ -41,6 +41,12 @@ pub struct ClassRow {
 const CALIBRATION_BINS: usize = 15;
 
 impl Evaluation {
+    /// The class that a sample is taken for.
+    pub fn prediction(&self, sample: usize) -> usize {
+        let classes = self.confusion.len();
+        argmax(&self.logits[sample * classes..][..classes])
+    }
+
     /// Mean F1 over the classes.
     pub fn macro_f1(&self) -> f64 {
         let rows = self.classes();

@@ -1,3 +1,4 @@
+mod profile;
 mod record;
 
 use std::collections::HashMap;
@@ -5,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Parts};
+use super::augmented::Drawn;
 use super::checkpoint::{Checkpoint, Progress, Totals, check_names, slot_lists, slot_pages};
 use super::control::{self, History};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
-use super::metrics::{EpochLine, EvaluationLine, Metrics};
+use super::metrics::{EpochLine, EvaluationLine, Metrics, StepLine};
 use super::program::{EVAL, TRAIN};
 use super::recipe::Length;
 use super::run::{Run, RunModel};
@@ -45,10 +47,14 @@ pub struct StepEvent {
 pub trait Observer {
     /// A step is done.
     fn step(&mut self, _event: StepEvent) {}
+    /// A step is logged, as every so many are.
+    fn logged(&mut self, _line: &StepLine) {}
     /// An epoch is done and evaluated.
     fn epoch(&mut self, _line: &EpochLine) {}
     /// An evaluation within an epoch is done.
     fn evaluation(&mut self, _line: &EvaluationLine) {}
+    /// The model after an epoch, as it has been written into the run folder.
+    fn saved(&mut self, _model: &Tensors) {}
 }
 
 /// Why training ended.
@@ -180,7 +186,11 @@ impl<'d> Trainer<'d> {
         let metrics = Metrics::open(&run.path, step, epoch + u32::from(cut_short))?;
         let is_new = !Checkpoint::exists(&run.path);
         self.run = Some((run.clone(), metrics));
-        if is_new { self.checkpoint().await } else { control::forget(&run.path, &self.progress.history) }
+        if is_new {
+            self.checkpoint().await.map(|_| ())
+        } else {
+            control::forget(&run.path, &self.progress.history)
+        }
     }
 
     /// Continues from a checkpoint.
@@ -356,8 +366,15 @@ impl<'d> Trainer<'d> {
     }
 
     fn submit(&mut self, batch: &Batch, step: u64, total: u64) -> Result<()> {
+        let step = self.step(step, total)?;
+        let (places, drawn) = self.fed(batch);
+        self.assembly.session.submit(TRAIN, &self.assembly.feed.inputs(batch, &places, &drawn), &step)
+    }
+
+    /// The numbers of a step of the run.
+    fn step(&self, step: u64, total: u64) -> Result<Step> {
         let number = step_number(step)?;
-        let step = Step {
+        Ok(Step {
             seed: self.settings.seed,
             step: number,
             learning_rate: self.learning_rate(step, total) as f32,
@@ -366,15 +383,18 @@ impl<'d> Trainer<'d> {
             ema_share: self.settings.ema.map_or(1.0, |ema| ema.share(step + 1) as f32),
             optimizer: self.settings.update.step_numbers(number + 1),
             ..Step::default()
-        };
+        })
+    }
+
+    /// Where a run of the graph finds a batch's samples, and what is done to them.
+    fn fed(&self, batch: &Batch) -> (Vec<i32>, Drawn) {
         // A micro-batch is given its own part of streamed images, in which its samples have their places.
         let mut places = batch.places.clone();
         if batch.pixels.is_some() {
             let size = self.assembly.task.batch_size as i32;
             places.iter_mut().filter(|place| **place >= 0).for_each(|place| *place %= size);
         }
-        let drawn = self.assembly.feed.draw(batch, &self.assembly.task);
-        self.assembly.session.submit(TRAIN, &self.assembly.feed.inputs(batch, &places, &drawn), &step)
+        (places, self.assembly.feed.draw(batch, &self.assembly.task))
     }
 
     fn interrupted(&self) -> Error {

@@ -19,8 +19,11 @@ mod predict;
 mod pretrained;
 mod preview;
 mod recipes;
+mod report;
 mod resume;
 mod server;
+#[cfg(all(feature = "serve", unix))]
+mod serving;
 mod train;
 mod tune;
 mod views;

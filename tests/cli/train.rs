@@ -28,10 +28,12 @@ fn digits_leave_a_complete_run_folder() {
     let expected = [
         "checkpoint.previous.safetensors",
         "checkpoint.safetensors",
+        "metrics.csv",
         "metrics.jsonl",
         "model.safetensors",
         "model.toml",
         "recipe.toml",
+        "report.html",
     ];
     assert_eq!(names, expected);
     check_metrics(&place.text("runs/a/metrics.jsonl"), 30, 22, 7);

@@ -170,7 +170,8 @@ fn results(
 
 /// Each tensor's values in physical order.
 fn tensors<'a>(set: &'a PageSet, pages: &'a [Vec<f64>]) -> impl Iterator<Item = (&'a str, Vec<f64>)> {
-    set.tensors().iter().map(|(name, _, span)| {
-        (name.as_str(), pages[span.page][span.offset..span.offset + span.len].to_vec())
+    set.tensors().iter().map(|(name, _, spans)| {
+        let parts = spans.iter().map(|span| &pages[span.page][span.offset..span.offset + span.len]);
+        (name.as_str(), parts.collect::<Vec<_>>().concat())
     })
 }

@@ -31,11 +31,15 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cpu", "gpu", "data", "models",
         ],
     ),
+    // A run's model behind HTTP.
+    ("serve", &["error", "data", "train"]),
+    // Pages and files about a run, from what training left behind.
+    ("report", &["error", "files", "tensor", "graph", "plan", "data", "models", "train"]),
     (
         "cli",
         &[
             "error", "fields", "files", "tensor", "augment", "graph", "ops", "fusion", "optim", "plan",
-            "cpu", "gpu", "data", "models", "fetch", "selftest", "train",
+            "cpu", "gpu", "data", "models", "fetch", "selftest", "train", "serve", "report",
         ],
     ),
 ];
@@ -132,7 +136,7 @@ fn what_describes_and_executes_has_no_threads_files_or_clocks() {
 
 #[test]
 fn crates_stay_in_their_place() {
-    let homes: [(&str, &[&str]); 6] = [
+    let homes: [(&str, &[&str]); 9] = [
         ("ureq", &["src/fetch/"]),
         ("wgpu", &["src/gpu/"]),
         ("naga", &["src/gpu/"]),
@@ -140,7 +144,11 @@ fn crates_stay_in_their_place() {
         // A setting of a recipe is declared once: key, flag and help.
         ("clap", &["src/cli/", "src/main.rs", "src/train/recipe/"]),
         // The pieces of work that gpu::Spawner runs are plain functions, so the one that compiles shaders blocks.
-        ("pollster", &["src/cli/", "src/main.rs", "src/gpu/pipelines.rs"]),
+        // The server's model has a thread of its own.
+        ("pollster", &["src/cli/", "src/main.rs", "src/gpu/pipelines.rs", "src/serve/batcher.rs"]),
+        ("axum", &["src/serve/"]),
+        ("hyper", &["src/serve/"]),
+        ("tokio", &["src/serve/"]),
     ];
     let mut offences = vec![];
     for file in code() {

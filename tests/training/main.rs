@@ -11,3 +11,4 @@ mod parts;
 mod placement;
 mod recipes;
 mod setup;
+mod split_weights;

@@ -173,6 +173,7 @@ impl Recipe {
             seed: self.run.seed()?,
             checkpoint_every: self.run.checkpoint_every()?,
             log_every: self.run.log_every()?,
+            tensorboard: self.run.tensorboard.unwrap_or(false),
             quiet: self.run.quiet.unwrap_or(false),
             device: self.run.device.unwrap_or(DeviceChoice::Auto),
             cooperative: self.run.cooperative.unwrap_or(false),

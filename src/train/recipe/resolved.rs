@@ -74,6 +74,8 @@ pub struct ResolvedRecipe {
     pub checkpoint_every: Option<u32>,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u32,
+    /// Whether events for TensorBoard are written into the run's folder.
+    pub tensorboard: bool,
     /// Whether to print nothing but errors.
     pub quiet: bool,
     /// What is done to training samples, as it was given.
@@ -142,6 +144,7 @@ impl ResolvedRecipe {
                 out: self.out.clone(),
                 checkpoint_every: self.checkpoint_every,
                 log_every: Some(self.log_every),
+                tensorboard: Some(self.tensorboard),
                 quiet: Some(self.quiet),
             },
             groups: GroupSettings::of(&self.groups),

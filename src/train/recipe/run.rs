@@ -43,6 +43,10 @@ pub struct RunSettings {
     /// Steps between lines of metrics.jsonl [default: 10]
     #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
     pub log_every: Option<u32>,
+    /// Write events for TensorBoard into the run's folder: metrics, settings, weights, filters [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true, value_name = "BOOL")]
+    pub tensorboard: Option<bool>,
     /// Print nothing but errors
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(hide_possible_values = true, value_name = "BOOL")]

@@ -9,7 +9,7 @@ use crate::train::checkpoint::{Checkpoint, Progress, Totals, slot_lists};
 use crate::train::control::Score;
 use crate::train::evaluation::Evaluation;
 use crate::train::metrics::{EpochLine, EvaluationLine, Line, StepLine, TestLine};
-use crate::train::weights;
+use crate::train::weights::{self, Tensors};
 
 impl Trainer<'_> {
     pub(super) async fn take_reports(
@@ -52,7 +52,9 @@ impl Trainer<'_> {
             let lr = self.learning_rate(report.step - 1, total);
             let StepReport { step, loss, grad_norm, .. } = *report;
             let loss_scale = self.assembly.program.scales_loss().then_some(report.loss_scale.scale);
-            self.write(&Line::Step(StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s }))?;
+            let line = StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s };
+            observer.logged(&line);
+            self.write(&Line::Step(line))?;
         }
         Ok(())
     }
@@ -85,7 +87,9 @@ impl Trainer<'_> {
             self.progress.position = 0;
             self.progress.totals = Totals::default();
         }
-        self.checkpoint().await?;
+        if let Some(model) = self.checkpoint().await? {
+            observer.saved(&model);
+        }
         self.start_clock();
         Ok(evaluation)
     }
@@ -115,10 +119,10 @@ impl Trainer<'_> {
         Ok((evaluation, averages))
     }
 
-    /// Writes checkpoint and model into the run folder, if there is one.
-    pub(super) async fn checkpoint(&mut self) -> Result<()> {
+    /// Writes checkpoint and model into the run folder, if there is one, and gives back the model.
+    pub(super) async fn checkpoint(&mut self) -> Result<Option<Tensors>> {
         if self.run.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let model = self.model().await?;
         let overflown = model.iter().find(|(_, tensor)| !tensor.data.iter().all(|value| value.is_finite()));
@@ -134,13 +138,15 @@ impl Trainer<'_> {
             );
         }
         let averages = self.averages().await?;
-        let Some((run, metrics)) = &mut self.run else { return Ok(()) };
+        let Some((run, metrics)) = &mut self.run else { return Ok(None) };
         metrics.sync()?;
         run.write_model(&self.about, &model, self.progress.step)?;
         if let Some(averages) = &averages {
             run.write_averages(&self.about, averages, self.progress.step)?;
         }
-        Checkpoint { model, averages, optimizer, progress: self.progress.clone() }.write(&run.path)
+        let checkpoint = Checkpoint { model, averages, optimizer, progress: self.progress.clone() };
+        checkpoint.write(&run.path)?;
+        Ok(Some(checkpoint.model))
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {
