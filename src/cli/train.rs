@@ -218,7 +218,7 @@ impl Prepared {
         if self.recipe.quiet {
             return;
         }
-        let parameters: usize = trainer.initial().values().map(|tensor| tensor.data.len()).sum();
+        let parameters = trainer.elements();
         let memory =
             trainer.device_bytes().map(|bytes| format!(", {:.1} MiB on it", bytes as f64 / 1048576.0));
         say(format!("device  {}{}", device.name(), memory.unwrap_or_default()));
@@ -270,7 +270,7 @@ pub(super) fn load_data(source: &DataSource, options: &LoadOptions, quiet: bool)
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.
 fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
-    let mut tensors = trainer.initial();
+    let mut tensors = trainer.initial()?;
     let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
     trainer.set_model(&tensors);
     let list = |names: &[String]| names.join(", ");

@@ -24,9 +24,11 @@ pub mod recipe;
 mod run;
 mod session;
 mod settings;
+mod torch_file;
 mod trainer;
 pub mod tune;
 pub mod weights;
+pub mod whitening;
 
 pub use crate::files;
 pub use augmented::{Drawn, Fed, TrainFeed};

@@ -20,6 +20,7 @@ mod not_finite;
 mod predict;
 mod pretrained;
 mod preview;
+mod recipes;
 mod report;
 mod resume;
 mod server;
