@@ -75,8 +75,8 @@ impl Run {
         let program = Arc::new(program(initial, update, decay, clip));
         let set = &program.pages.parameters;
         let mut pages = set.zeroed();
-        for ((name, ..), (_, data)) in set.tensors().iter().zip(initial) {
-            set.store(&mut pages, name, data);
+        for (place, (_, data)) in set.places(&mut pages).into_iter().zip(initial) {
+            place.write(data);
         }
         let session = match device {
             Device::F64 => Session::F64(on_cpu(&program, &pages)),

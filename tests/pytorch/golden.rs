@@ -106,12 +106,13 @@ impl Tensor {
 /// The pages of a set, filled with the tensors of a file, whose names there begin with `prefix`.
 pub fn pages(set: &PageSet, file: &BTreeMap<String, Tensor>, prefix: &str) -> Result<Vec<Vec<f32>>, String> {
     let mut pages = set.zeroed();
-    for (name, shape, _) in set.tensors() {
+    for place in set.places(&mut pages) {
+        let (name, shape) = (place.name, place.shape);
         let tensor = file.get(&format!("{prefix}{name}")).ok_or(format!("PyTorch has no {name} {shape}"))?;
         if tensor.shape() != shape {
             return Err(format!("{name} is {shape}, PyTorch has {}", tensor.shape()));
         }
-        set.store(&mut pages, name, &tensor.floats);
+        place.write(&tensor.floats);
     }
     Ok(pages)
 }

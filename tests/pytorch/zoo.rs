@@ -88,8 +88,9 @@ fn check(device: &Device, name: &str, golden: &Golden) -> Result<Vec<String>, St
     let program = Arc::new(program(&model, batch));
     let pages = |set: &PageSet| {
         let mut pages = set.zeroed();
-        for (name, shape, _) in set.tensors() {
-            set.store(&mut pages, name, &fill(name, shape, golden.gain));
+        for place in set.places(&mut pages) {
+            let values = fill(place.name, place.shape, golden.gain);
+            place.write(&values);
         }
         pages
     };
