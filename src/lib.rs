@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod exchange;
 pub mod fetch;
 mod fields;
 pub mod files;
@@ -19,6 +20,8 @@ pub mod optim;
 pub mod plan;
 pub mod report;
 pub mod selftest;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tensor;
 pub mod train;
 
