@@ -29,7 +29,7 @@ fn every_setting_of_a_recipe_has_a_flag_and_the_reverse() {
     let mut flags: Vec<String> =
         train.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_string).collect();
     // What a command is asked to do once is no setting of a run.
-    flags.retain(|flag| !["dry-run", "ui"].contains(&flag.as_str()));
+    flags.retain(|flag| !["dry-run", "json", "ui"].contains(&flag.as_str()));
     let positive = ["shuffle", "normalize"];
     // The tables of a recipe file have no flag.
     let mut settings: Vec<String> = Recipe::keys()
@@ -84,7 +84,7 @@ fn every_flag_reaches_the_recipe() {
          --min-lr 1e-4 --step-size 4 --gamma 0.5 --milestones 10,20 --pct-start 0.2 --div-factor 10 --anneal-strategy linear --warmup-share 0.1 \
          --final-div-factor 100 --schedule-per epoch --power 2 --t-0 5 --t-mult 2 --plateau-factor 0.5 --plateau-patience 3 \
          --plateau-threshold 1e-3 --plateau-cooldown 2 --eval-every 20 --tta flip --monitor test_ece \
-         --min-delta 0.01 --patience 3 --keep-best 2 --keep-last 4 --max-time 1h --overfit-one-batch --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --quiet",
+         --min-delta 0.01 --patience 3 --keep-best 2 --keep-last 4 --max-time 1h --overfit-one-batch --precision f16 --seed 9 --device gpu --cooperative --out runs/x --checkpoint-every 50 --log-every 5 --tensorboard --quiet",
     );
     assert_eq!(args.recipe.as_deref(), Some(Path::new("r.toml")));
     let got = toml::Table::try_from(args.flags).unwrap();
@@ -96,7 +96,7 @@ fn every_flag_reaches_the_recipe() {
         step_size = 4\ngamma = 0.5\nmilestones = [10, 20]\npct_start = 0.2\ndiv_factor = 10.0\nanneal_strategy = 'linear'\nwarmup_share = 0.1\n\
         final_div_factor = 100.0\nschedule_per = 'epoch'\npower = 2.0\nt_0 = 5\nt_mult = 2\nplateau_factor = 0.5\n\
         plateau_patience = 3\nplateau_threshold = 1e-3\nplateau_cooldown = 2\neval_every = 20\ntta = 'flip'\nmonitor = 'test_ece'\n\
-        min_delta = 0.01\npatience = 3\nkeep_best = 2\nkeep_last = 4\nmax_time = '1h'\noverfit_one_batch = true\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\n\
+        min_delta = 0.01\npatience = 3\nkeep_best = 2\nkeep_last = 4\nmax_time = '1h'\noverfit_one_batch = true\nprecision = 'f16'\nseed = 9\ndevice = 'gpu'\ncooperative = true\nout = 'runs/x'\ncheckpoint_every = 50\nlog_every = 5\ntensorboard = true\n\
         quiet = true"
         .parse()
         .unwrap();

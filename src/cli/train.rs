@@ -293,6 +293,7 @@ fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()>
 }
 
 /// Trains until the end or Ctrl-C, and shows how far it is.
+#[cfg_attr(not(feature = "tui"), expect(unused_variables, reason = "only the dashboard names the device"))]
 fn watch(
     trainer: &mut Trainer<'_>,
     prepared: &Prepared,
