@@ -25,6 +25,10 @@ struct Params {
     slabs: u32, slab_len: u32, slab_stride: u32,
     rows: u32, columns: u32, count: u32,
     has_bias: u32,
+    // The filters of a group that the dispatch is for, and of grad_input the terms: all, unless the weight is too large to
+    // be bound at once. Then a part of its filters is bound, beginning with the first that is used.
+    first_filter: u32, end_filter: u32,
+    first_k: u32, end_k: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -159,13 +163,14 @@ fn fetch_filters(slot: u32, local: u32, tile: vec3<u32>, k0: u32, gemm_k: u32, f
     let block = slot * GEMM_INVOCATIONS + local;
     if block < BLOCKS_B {
         let at = 4u * block_at(block, QUADS_N, true);
-        let first = tile.z * filters;
+        let first = tile.z * filters - params.first_filter;
         let n = tile.y + at.x;
+        let end = params.end_filter;
         fetched_b[slot] = transpose(mat4x4<f32>(
-            filter_row(first + last_if_beyond(n, filters), k0 + at.y, gemm_k),
-            filter_row(first + last_if_beyond(n + 1u, filters), k0 + at.y, gemm_k),
-            filter_row(first + last_if_beyond(n + 2u, filters), k0 + at.y, gemm_k),
-            filter_row(first + last_if_beyond(n + 3u, filters), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n, end), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 1u, end), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 2u, end), k0 + at.y, gemm_k),
+            filter_row(first + last_if_beyond(n + 3u, end), k0 + at.y, gemm_k),
         ));
     }
 }
@@ -173,7 +178,7 @@ fn fetch_filters(slot: u32, local: u32, tile: vec3<u32>, k0: u32, gemm_k: u32, f
 fn store_output(first: u32, local: u32, tile: vec3<u32>, gemm_m: u32, filters: u32) {
     let m = tile.x + quadrant_row(local, first);
     let n = tile.y + quadrant_column(local, first);
-    let count = filters - min(n, filters);
+    let count = params.end_filter - min(n, params.end_filter);
     let filter_index = tile.z * filters + n;
     var shift = vec4<f32>();
     if params.has_bias != 0u {
@@ -193,7 +198,8 @@ fn forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    let within = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    let tile = within + vec3<u32>(0u, params.first_filter, 0u);
     if tile.z >= params.groups {
         return;
     }

@@ -20,6 +20,8 @@ pub mod optim;
 pub mod plan;
 pub mod report;
 pub mod selftest;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod tensor;
 pub mod train;
 

@@ -2,6 +2,9 @@
 // The gradients of conv2d, whose bindings and index maps are in shaders/conv2d.wgsl.
 
 // ---- grad_input: output[m, n] = sum over k of grad_output[m over tap, filter] weight[filter, tap, n]
+//
+// Where the weight comes in parts, so do the terms: those of a part's filters at one tap in a dispatch, which goes on from
+// the sums that the dispatch before has stored (CONTINUES), so that the order of the terms is the same.
 
 // Along one side of the image: how many pixels a phase has, its first tap and the number of its taps, and the output that
 // the first tap reaches its first pixel from.
@@ -75,7 +78,7 @@ fn step_of(tap: u32, filter_index: u32, phase: Phases) -> vec4<i32> {
     let p = -i32(r * params.tap_shift_h);
     let q = -i32(s * params.tap_shift_w);
     let row = phase.down.tap + r * params.tap_step_h;
-    let of_filter = phase.group_index * (params.k / params.groups) + filter_index;
+    let of_filter = phase.group_index * (params.k / params.groups) + filter_index - params.first_filter;
     let at = (of_filter * params.r + row) * params.s + phase.right.tap + s * params.tap_step_w;
     let offset = (p * i32(params.q) + q) * i32(params.k) + i32(filter_index);
     return vec4<i32>(p, q, offset, i32(at * (params.c / params.groups)));
@@ -158,6 +161,19 @@ fn store_grad_input(first: u32, local: u32, tile: vec3<u32>, gemm_m: u32, channe
     store4(u32(edges[row + 3u].w) * params.c + at, accumulator[first + 3u], select(0u, count, rows > 3u));
 }
 
+// Goes on from the sums that another dispatch has stored.
+fn continue_grad_input(first: u32, local: u32, tile: vec3<u32>, gemm_m: u32, channels: u32, group_index: u32) {
+    let row = quadrant_row(local, first);
+    let n = tile.y + quadrant_column(local, first);
+    let count = channels - min(n, channels);
+    let at = group_index * channels + n;
+    let rows = gemm_m - min(tile.x + row, gemm_m);
+    accumulator[first] = stored4(u32(edges[row].w) * params.c + at, select(0u, count, rows > 0u));
+    accumulator[first + 1u] = stored4(u32(edges[row + 1u].w) * params.c + at, select(0u, count, rows > 1u));
+    accumulator[first + 2u] = stored4(u32(edges[row + 2u].w) * params.c + at, select(0u, count, rows > 2u));
+    accumulator[first + 3u] = stored4(u32(edges[row + 3u].w) * params.c + at, select(0u, count, rows > 3u));
+}
+
 @compute @workgroup_size(GEMM_INVOCATIONS)
 fn grad_input(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -170,14 +186,26 @@ fn grad_input(
     let channels = params.c / params.groups;
     let filters = params.k / params.groups;
     let gemm_m = params.n * phase.down.pixels * phase.right.pixels;
-    let gemm_k = phase.down.taps * phase.right.taps * filters;
-    if group_index >= params.groups || tile.x >= gemm_m {
+    let gemm_k = min(phase.down.taps * phase.right.taps * filters, params.end_k);
+    // A phase that no tap reaches is zero; one that has fewer taps than others is done before them.
+    if group_index >= params.groups || tile.x >= gemm_m || (CONTINUES && params.first_k >= gemm_k) {
         return;
     }
     for (var i = local; i < TILE_M; i += GEMM_INVOCATIONS) {
         edges[i] = pixel_edge(last_if_beyond(tile.x + i, gemm_m), phase);
     }
-    var k0 = 0u;
+    if CONTINUES {
+        workgroupBarrier();
+        continue_grad_input(0u, local, tile, gemm_m, channels, group_index);
+        if ACCUMULATORS > 4u {
+            continue_grad_input(4u, local, tile, gemm_m, channels, group_index);
+        }
+        if ACCUMULATORS > 8u {
+            continue_grad_input(8u, local, tile, gemm_m, channels, group_index);
+            continue_grad_input(12u, local, tile, gemm_m, channels, group_index);
+        }
+    }
+    var k0 = params.first_k;
     loop {
         if local < TILE_K {
             steps[local] = NOWHERE;
@@ -197,7 +225,7 @@ fn grad_input(
                 fetch_channels(1u, local, tile.y, channels);
             }
         }
-        if k0 > 0u {
+        if k0 > params.first_k {
             multiply_tile(local);
         }
         workgroupBarrier();
@@ -276,12 +304,12 @@ fn fetch_taps(slot: u32, local: u32) {
     }
 }
 
-fn store_partial(first: u32, local: u32, at: u32, tile: vec3<u32>, filters: u32, gemm_n: u32) {
+fn store_partial(first: u32, local: u32, at: u32, tile: vec3<u32>, gemm_n: u32) {
     let m = tile.x + quadrant_row(local, first);
     let n = tile.y + quadrant_column(local, first);
     let count = gemm_n - min(n, gemm_n);
-    let rows = filters - min(m, filters);
-    let start = at + m * gemm_n + n;
+    let rows = params.end_filter - min(m, params.end_filter);
+    let start = at + (m - params.first_filter) * gemm_n + n;
     store4(start, accumulator[first], select(0u, count, rows > 0u));
     store4(start + gemm_n, accumulator[first + 1u], select(0u, count, rows > 1u));
     store4(start + 2u * gemm_n, accumulator[first + 2u], select(0u, count, rows > 2u));
@@ -294,7 +322,8 @@ fn grad_weight(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    let within = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    let tile = within + vec3<u32>(params.first_filter, 0u, 0u);
     let slab = tile.z / params.groups;
     let group_index = tile.z % params.groups;
     if slab >= params.slabs {
@@ -339,12 +368,12 @@ fn grad_weight(
         k0 += TILE_K;
     }
     let at = slab * params.slab_stride + group_index * filters * gemm_n;
-    store_partial(0u, local, at, tile, filters, gemm_n);
+    store_partial(0u, local, at, tile, gemm_n);
     if ACCUMULATORS > 4u {
-        store_partial(4u, local, at, tile, filters, gemm_n);
+        store_partial(4u, local, at, tile, gemm_n);
     }
     if ACCUMULATORS > 8u {
-        store_partial(8u, local, at, tile, filters, gemm_n);
-        store_partial(12u, local, at, tile, filters, gemm_n);
+        store_partial(8u, local, at, tile, gemm_n);
+        store_partial(12u, local, at, tile, gemm_n);
     }
 }

@@ -3,10 +3,16 @@
 // row-major. The factors are strided matrices, so that one entry point serves the forward pass and both gradients:
 // A_ALONG_K and B_ALONG_K say whether neighbours in memory are neighbours along K, VECTOR_A and VECTOR_B whether four of
 // them can be read at once. A long sum over k is split into slabs, which reduce_slabs adds up.
+//
+// A dispatch makes the rows first_m..m and columns first_n..n of the terms first_k..k: all, unless one of the matrices is
+// too large to be bound at once. Of `b` and `output` then a part of their rows is bound, beginning with the first that is
+// used; where CONTINUES says so, sums whose first terms another dispatch has added go on from what it has stored, so that
+// no bit changes.
 
 struct Params {
+    first_m: u32, first_n: u32, first_k: u32,
     m: u32, n: u32, k: u32,
-    a_stride: u32, b_stride: u32,
+    a_stride: u32, b_stride: u32, output_stride: u32,
     tiles_m: u32, tiles_n: u32,
     slabs: u32, slab_len: u32, slab_stride: u32,
     rows: u32, columns: u32, count: u32,
@@ -88,7 +94,7 @@ fn b_across(k: u32, last_k: u32, n: u32) -> vec4<f32> {
     if k >= last_k {
         return vec4<f32>();
     }
-    return b_row(k, n, params.n, false);
+    return b_row(k - params.first_k, n, params.n, false);
 }
 
 fn fetch_a(slot: u32, local: u32, first_m: u32, k0: u32, last_k: u32) {
@@ -123,12 +129,13 @@ fn fetch_b(slot: u32, local: u32, first_n: u32, k0: u32, last_k: u32) {
         let n = first_n + 4u * at.x;
         let k = k0 + 4u * at.y;
         if B_ALONG_K {
-            let last = params.n - 1u;
+            let last = params.n - 1u - params.first_n;
+            let row = n - params.first_n;
             fetched_b[slot] = transpose(mat4x4<f32>(
-                b_row(min(n, last), k, last_k, true),
-                b_row(min(n + 1u, last), k, last_k, true),
-                b_row(min(n + 2u, last), k, last_k, true),
-                b_row(min(n + 3u, last), k, last_k, true),
+                b_row(min(row, last), k, last_k, true),
+                b_row(min(row + 1u, last), k, last_k, true),
+                b_row(min(row + 2u, last), k, last_k, true),
+                b_row(min(row + 3u, last), k, last_k, true),
             ));
         } else {
             fetched_b[slot] = mat4x4<f32>(
@@ -152,20 +159,36 @@ fn fetch(local: u32, tile: vec3<u32>, k0: u32, last_k: u32) {
     }
 }
 
-fn store_product(first: u32, local: u32, tile: vec3<u32>) {
+// Where a quadrant of a tile lies in the output, and how many rows and columns from there on are to be made.
+fn quadrant_at(first: u32, local: u32, tile: vec3<u32>) -> vec3<u32> {
     let m = tile.x + quadrant_row(local, first);
     let n = tile.y + quadrant_column(local, first);
-    let count = params.n - min(n, params.n);
+    let at = tile.z * params.slab_stride + (m - params.first_m) * params.output_stride + n;
+    return vec3<u32>(at, params.m - min(m, params.m), params.n - min(n, params.n));
+}
+
+fn store_product(first: u32, local: u32, tile: vec3<u32>) {
+    let quadrant = quadrant_at(first, local, tile);
+    let at = quadrant.x;
+    let stride = params.output_stride;
     var shift = vec4<f32>();
     if params.has_bias != 0u {
-        shift = bias4(n, params.n);
+        shift = bias4(tile.y + quadrant_column(local, first), params.n);
     }
-    let at = tile.z * params.slab_stride + m * params.n + n;
-    let rows = params.m - min(m, params.m);
-    store4(at, epilogue(accumulator[first] + shift), select(0u, count, rows > 0u));
-    store4(at + params.n, epilogue(accumulator[first + 1u] + shift), select(0u, count, rows > 1u));
-    store4(at + 2u * params.n, epilogue(accumulator[first + 2u] + shift), select(0u, count, rows > 2u));
-    store4(at + 3u * params.n, epilogue(accumulator[first + 3u] + shift), select(0u, count, rows > 3u));
+    store4(at, epilogue(accumulator[first] + shift), select(0u, quadrant.z, quadrant.y > 0u));
+    store4(at + stride, epilogue(accumulator[first + 1u] + shift), select(0u, quadrant.z, quadrant.y > 1u));
+    store4(at + 2u * stride, epilogue(accumulator[first + 2u] + shift), select(0u, quadrant.z, quadrant.y > 2u));
+    store4(at + 3u * stride, epilogue(accumulator[first + 3u] + shift), select(0u, quadrant.z, quadrant.y > 3u));
+}
+
+// Goes on from the sums that another dispatch has stored.
+fn continue_product(first: u32, local: u32, tile: vec3<u32>) {
+    let quadrant = quadrant_at(first, local, tile);
+    let stride = params.output_stride;
+    accumulator[first] = stored4(quadrant.x, select(0u, quadrant.z, quadrant.y > 0u));
+    accumulator[first + 1u] = stored4(quadrant.x + stride, select(0u, quadrant.z, quadrant.y > 1u));
+    accumulator[first + 2u] = stored4(quadrant.x + 2u * stride, select(0u, quadrant.z, quadrant.y > 2u));
+    accumulator[first + 3u] = stored4(quadrant.x + 3u * stride, select(0u, quadrant.z, quadrant.y > 3u));
 }
 
 @compute @workgroup_size(GEMM_INVOCATIONS)
@@ -174,12 +197,24 @@ fn product(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
-    if tile.z >= params.slabs {
+    let within = tile_at(flat_group(group, groups), params.tiles_m, params.tiles_n);
+    let tile = within + vec3<u32>(params.first_m, params.first_n, 0u);
+    let slab = tile.z * params.slab_len;
+    let first_k = max(slab, params.first_k);
+    let last_k = min(slab + params.slab_len, params.k);
+    if tile.z >= params.slabs || first_k >= last_k {
         return;
     }
-    let first_k = tile.z * params.slab_len;
-    let last_k = min(first_k + params.slab_len, params.k);
+    if CONTINUES && first_k > slab {
+        continue_product(0u, local, tile);
+        if ACCUMULATORS > 4u {
+            continue_product(4u, local, tile);
+        }
+        if ACCUMULATORS > 8u {
+            continue_product(8u, local, tile);
+            continue_product(12u, local, tile);
+        }
+    }
     var k0 = first_k;
     loop {
         workgroupBarrier();

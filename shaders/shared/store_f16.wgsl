@@ -35,3 +35,12 @@ fn store4(at: u32, values: vec4<f32>, count: u32) {
         output[at / 4u] = pack_half_bits(half);
     }
 }
+
+// Four elements as they have been stored from element `at` on, a multiple of four; zeros if `count` is 0.
+fn stored4(at: u32, count: u32) -> vec4<f32> {
+    if count > 0u {
+        let packed = output[at / 4u];
+        return vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
+    }
+    return vec4<f32>();
+}

@@ -25,3 +25,21 @@ fn store4(at: u32, values: vec4<f32>, count: u32) {
         output[at + 3u] = values.w;
     }
 }
+
+// The first `count` of four elements as they have been stored from element `at` on; zero after them.
+fn stored4(at: u32, count: u32) -> vec4<f32> {
+    var values = vec4<f32>();
+    if count > 0u {
+        values.x = output[at];
+    }
+    if count > 1u {
+        values.y = output[at + 1u];
+    }
+    if count > 2u {
+        values.z = output[at + 2u];
+    }
+    if count > 3u {
+        values.w = output[at + 3u];
+    }
+    return values;
+}

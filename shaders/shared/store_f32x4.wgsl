@@ -16,3 +16,11 @@ fn store4(at: u32, values: vec4<f32>, count: u32) {
         output[at / 4u] = select(vec4<f32>(), values, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
     }
 }
+
+// Four elements as they have been stored from element `at` on, a multiple of four; zeros if `count` is 0.
+fn stored4(at: u32, count: u32) -> vec4<f32> {
+    if count > 0u {
+        return output[at / 4u];
+    }
+    return vec4<f32>();
+}

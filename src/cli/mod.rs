@@ -7,6 +7,8 @@ mod bench;
 mod bench_input;
 mod contact_sheet;
 mod cooperative;
+#[cfg(feature = "tui")]
+mod dashboard;
 mod device;
 mod devices;
 mod download;
@@ -28,6 +30,8 @@ mod report_run;
 mod resume;
 mod runs;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
 mod trace;
 mod train;
 mod train_args;
@@ -51,7 +55,9 @@ pub use predict::PredictArgs;
 pub use preview::PreviewArgs;
 pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};
-pub use train_args::TrainArgs;
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
+pub use train_args::{TrainArgs, Ui};
 
 use crate::error::{Error, Result};
 
@@ -80,6 +86,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Say what is in images
     Predict(PredictArgs),
+    /// Classify images over HTTP: JSON for programs, a page for people
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Write a trained network for other tools: ONNX, PyTorch, safetensors
     Export(ExportArgs),
     /// Make a run of an ONNX file, to evaluate it, predict with it or serve it
@@ -122,6 +131,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Resume(args) => resume::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Report(args) => report_run::run(&args),

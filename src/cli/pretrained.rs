@@ -20,7 +20,7 @@ pub(super) fn take(
     path: &Path,
     prepared: &Prepared,
 ) -> Result<()> {
-    let mut tensors = trainer.initial();
+    let mut tensors = trainer.initial()?;
     let adopted = adopt_tensors(&mut tensors, file, &prepared.head, path)?;
     trainer.set_model(&tensors);
     if !adopted.fresh.is_empty() {

@@ -35,11 +35,13 @@ impl<T: Element> Session<T> {
         let mut taken: Vec<Vec<Vec<T>>> =
             lists.iter().map(|list| std::mem::take(self.list_mut(*list))).collect();
         let tensors = program.pages.parameters.tensors().iter().zip(&optimizer.groups);
-        for (((_, _, span), &group), &directed) in tensors.zip(&program.stages.directed) {
-            let range = span.offset..span.offset + span.len;
-            let arrays = taken.iter_mut().map(|pages| &mut pages[span.page][range.clone()]).collect();
-            let settings = Settings { group, clip, step, pass, directed };
-            settings.update(arrays, &|page| T::update(optimizer.update.as_ref(), page));
+        for (((_, _, spans), &group), &directed) in tensors.zip(&program.stages.directed) {
+            for span in spans {
+                let range = span.offset..span.offset + span.len;
+                let arrays = taken.iter_mut().map(|pages| &mut pages[span.page][range.clone()]).collect();
+                let settings = Settings { group, clip, step, pass, directed };
+                settings.update(arrays, &|page| T::update(optimizer.update.as_ref(), page));
+            }
         }
         for (list, pages) in lists.into_iter().zip(taken) {
             *self.list_mut(list) = pages;

@@ -10,9 +10,9 @@ use super::{Cooperative, Tuning};
 pub enum Tier {
     /// What all of WebGPU has. The kernels that all others are compared with.
     Portable,
-    /// Also operations among the invocations of a subgroup.
+    /// Also operations among the invocations of a subgroup. Only the tiers above have kernels that use them.
     Subgroups,
-    /// Also arithmetic on f16; storing f16 is in every tier.
+    /// Also arithmetic on f16; storing f16 is in every tier. Only the tier above has kernels that use it.
     HalfPrecision,
     /// Also products of matrices of f16 by whole subgroups, accumulated in f32; see [`Cooperative`] for their use.
     CooperativeMatrix,

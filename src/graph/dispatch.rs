@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
 use super::{Capabilities, Choice, Configuration, TensorDesc, TuningKey};
 use crate::tensor::DType;
 
@@ -11,6 +14,10 @@ pub enum Slot {
     Input(usize),
     /// The node's output.
     Output(usize),
+    /// A part of an input that the device cannot bind as a whole: which input, which part.
+    InputPart(usize, usize),
+    /// A part of such an output.
+    OutputPart(usize, usize),
     /// Memory that lives as long as the node's dispatches.
     Scratch(usize),
     /// The words that steer updates and report the step (`plan::Control`).
@@ -130,9 +137,19 @@ pub struct Lower<'a> {
     pub capabilities: &'a Capabilities,
     /// The node's name; keys its random numbers.
     pub name: &'a str,
+    split: HashMap<Slot, Vec<Range<usize>>>,
     dispatches: Vec<Dispatch<Slot>>,
     scratch: Vec<usize>,
     choices: Vec<Choice>,
+}
+
+/// Consecutive indices along the first dimension of a tensor, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What to bind.
+    pub slot: Slot,
+    /// The indices; the first is the first of what is bound.
+    pub rows: Range<usize>,
 }
 
 /// What a node is lowered to.
@@ -154,7 +171,42 @@ impl<'a> Lower<'a> {
         outputs: &'a [TensorDesc],
         capabilities: &'a Capabilities,
     ) -> Lower<'a> {
-        Lower { inputs, outputs, capabilities, name, dispatches: vec![], scratch: vec![], choices: vec![] }
+        Lower {
+            inputs,
+            outputs,
+            capabilities,
+            name,
+            split: HashMap::new(),
+            dispatches: vec![],
+            scratch: vec![],
+            choices: vec![],
+        }
+    }
+
+    /// Says which inputs and outputs lie in parts, and which indices of the first dimension are in which. An operator that
+    /// takes them asks for their [parts](Lower::parts); all others bind what they know as a whole, and are refused.
+    pub fn in_parts(self, split: HashMap<Slot, Vec<Range<usize>>>) -> Lower<'a> {
+        Lower { split, ..self }
+    }
+
+    /// The parts of an input or output: one, unless it is larger than what the device binds at once.
+    pub fn parts(&self, slot: Slot) -> Vec<Part> {
+        let (whole, part_of): (_, fn(usize, usize) -> Slot) = match slot {
+            Slot::Input(i) => ((i, &self.inputs[i]), Slot::InputPart),
+            Slot::Output(i) => ((i, &self.outputs[i]), Slot::OutputPart),
+            _ => unreachable!("only inputs and outputs lie in parts"),
+        };
+        let (index, desc) = whole;
+        let whole = || vec![Part { slot, rows: 0..desc.shape.first().copied().unwrap_or(1) }];
+        self.split.get(&slot).map_or_else(whole, |ranges| {
+            let parts = ranges.iter().enumerate();
+            parts.map(|(part, rows)| Part { slot: part_of(index, part), rows: rows.clone() }).collect()
+        })
+    }
+
+    /// Whether nothing lies in parts.
+    pub fn is_whole(&self) -> bool {
+        self.split.is_empty()
     }
 
     /// Reserves memory for `elements` 4-byte numbers between this node's dispatches.

@@ -86,11 +86,28 @@ impl Op for ScaleByNorm {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let rows = self.rows(&lower.inputs[0].shape);
-        let len = lower.inputs[0].numel() / rows;
+        let len = lower.inputs[0].numel() / self.rows(&lower.inputs[0].shape);
+        // Rows are by themselves, so they may lie in parts.
+        if self.by_row && !lower.is_whole() {
+            let [inputs, references, outputs] =
+                [Slot::Input(0), Slot::Input(lower.inputs.len() - 1), Slot::Output(0)].map(|slot| lower.parts(slot));
+            for ((input, reference), output) in inputs.into_iter().zip(references).zip(outputs) {
+                self.lower_rows(lower, [input.rows.len(), len], [input.slot, reference.slot, output.slot]);
+            }
+            return;
+        }
+        let (rows, reference) = (self.rows(&lower.inputs[0].shape), Slot::Input(lower.inputs.len() - 1));
+        self.lower_rows(lower, [rows, len], [Slot::Input(0), reference, Slot::Output(0)]);
+    }
+
+    cpu_kernel!(eval);
+}
+
+impl ScaleByNorm {
+    /// Adds the dispatches of so many rows, of `len` elements each.
+    fn lower_rows(&self, lower: &mut Lower<'_>, [rows, len]: [usize; 2], [input, reference, output]: [Slot; 3]) {
         let part_len = len.div_ceil(MOST_PARTS).max(SHORTEST_PART);
         let parts = len.div_ceil(part_len);
-        let reference = Slot::Input(lower.inputs.len() - 1);
         let partials = lower.scratch(2 * rows * parts);
         let sizes = [("rows", rows), ("len", len), ("parts", parts), ("part_len", part_len)];
         let (rule, eps, clip_factor) = match self.rule {
@@ -100,17 +117,17 @@ impl Op for ScaleByNorm {
         };
         lower
             .dispatch("scale_by_norm", "partial")
-            .read("input", Slot::Input(0))
+            .read("input", input)
             .read("reference", reference)
             .write("partials", partials)
             .uniforms(&sizes)
             .groups(rows * parts);
         lower
             .dispatch("scale_by_norm", "scale")
-            .read("input", Slot::Input(0))
+            .read("input", input)
             .read("control", Slot::Control)
             .write("partials", partials)
-            .write("output", Slot::Output(0))
+            .write("output", output)
             .uniforms(&sizes)
             .uniforms(&[("rule", rule)])
             .uniform("eps", eps)
@@ -118,10 +135,6 @@ impl Op for ScaleByNorm {
             .groups(rows * parts);
     }
 
-    cpu_kernel!(eval);
-}
-
-impl ScaleByNorm {
     /// y = factor(|x|, |r|) x for each row x and its reference r
     fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
         const CHUNK: usize = 65_536;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Command, Memory, PageList, Place, Program};
+use super::{Command, Memory, PageList, Place, Program, Span};
 use crate::graph::{Capabilities, Graph, Lower, NodeKind, Op, Slot, TensorDesc, Value};
 use crate::tensor::DType;
 
@@ -12,21 +12,22 @@ pub(super) fn half_parameters(
     graph: &Graph,
     capabilities: &Capabilities,
     mut take: impl FnMut(u64) -> Place,
-) -> (HashMap<Value, Place>, Vec<Command>) {
+) -> (HashMap<Value, Vec<Place>>, Vec<Command>) {
     let mut copies: HashMap<usize, Place> = HashMap::new();
     let (mut places, mut commands) = (HashMap::new(), vec![]);
     let needed = graph.needed();
     for (parameter, half) in graph.half_parameters().into_iter().filter(|(_, half)| needed[half.node]) {
         let NodeKind::Op(cast) = &graph.nodes()[half.node].kind else { continue };
-        let span = program.pages.span(graph, parameter);
-        let len = program.pages.parameters.page_lens()[span.page];
-        let copy = *copies.entry(span.page).or_insert_with(|| {
-            let copy = take(len as u64 * 2);
-            commands.extend(cast_page(cast.as_ref(), span.page, copy, capabilities));
-            copy
-        });
-        let place = Place { offset: span.offset as u64 * 2, bytes: span.len as u64 * 2, ..copy };
-        places.insert(half, place);
+        let mut place = |span: &Span| {
+            let len = program.pages.parameters.page_lens()[span.page];
+            let copy = *copies.entry(span.page).or_insert_with(|| {
+                let copy = take(len as u64 * 2);
+                commands.extend(cast_page(cast.as_ref(), span.page, copy, capabilities));
+                copy
+            });
+            Place { offset: span.offset as u64 * 2, bytes: span.len as u64 * 2, ..copy }
+        };
+        places.insert(half, program.pages.spans(graph, parameter).iter().map(&mut place).collect());
     }
     (places, commands)
 }

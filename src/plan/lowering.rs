@@ -1,25 +1,28 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use indexmap::IndexMap;
 
 use super::colour::{Lifetime, colour};
 use super::half_parameters::half_parameters;
 use super::liveness::Liveness;
+use super::split::{Split, refuse_whole};
 use super::stage::is_gradient;
 use super::update::CONTROL;
-use super::{Command, Control, Memory, PageList, Place, Plan, Program, micro_batches, update};
+use super::{Command, Control, Memory, PageList, Place, Plan, Program, Span, micro_batches, update};
 use crate::error::{Error, Result};
 use crate::graph::{
-    Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, Node, NodeKind, Op, Slot, Value,
+    Access, Capabilities, Choice, Dispatch, Graph, Lower, Lowered, NodeKind, Op, Slot, Value,
 };
 
 /// Lowers a graph: every node's dispatches, with each value given a place.
 pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilities) -> Result<Plan> {
     let liveness = Liveness::of(graph);
-    let lowered = lower_nodes(graph, &liveness, capabilities);
+    let split = Split::of(program, graph);
+    let lowered = lower_nodes(graph, &liveness, &split, capabilities)?;
     let pins = Pins::choose(program, graph, &lowered);
-    let mut places = Places::new(program, graph, &pins);
+    let mut places = Places::new(program, graph, &pins, split);
     let commands = places.add_half_parameters(program, graph, capabilities);
     let mut plan = Plan {
         commands,
@@ -35,10 +38,15 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
         plan.choices.extend(node.choices.drain(..).map(|choice| (node.index, choice)));
         plan.commands.extend(places.emit(graph, &liveness, node));
     }
-    plan.commands
-        .extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
+    plan.commands.extend(places.copies(&pins));
     for (name, value) in graph.outputs() {
-        plan.outputs.insert(name.clone(), (places.of[value], graph.desc(*value).clone()));
+        let [place] = places.of[value][..] else {
+            return Err(Error::Model(format!(
+                "has an output \"{name}\" of {} that the device does not bind at once; use --device cpu",
+                graph.shape(*value)
+            )));
+        };
+        plan.outputs.insert(name.clone(), (place, graph.desc(*value).clone()));
     }
     share_memory(&mut plan, &places.lifetimes);
     let trains = program.optimizer.is_some() && !graph.gradients().is_empty();
@@ -47,7 +55,7 @@ pub(super) fn lower(program: &Program, graph: &Graph, capabilities: &Capabilitie
     }
     plan.update_from = plan.commands.len();
     if trains {
-        update::append(program, graph, capabilities, &mut plan);
+        update::append(program, graph, capabilities, &mut plan)?;
     }
     check_limits(&plan, capabilities)?;
     Ok(plan)
@@ -61,14 +69,15 @@ pub(super) fn append_graph(
     capabilities: &Capabilities,
     busy: Memory,
     plan: &mut Plan,
-) {
+) -> Result<()> {
     let liveness = Liveness::of(graph);
-    let lowered = lower_nodes(graph, &liveness, capabilities);
+    let split = Split::of(program, graph);
+    let lowered = lower_nodes(graph, &liveness, &split, capabilities)?;
     let pins = Pins::choose(program, graph, &lowered);
-    let mut places = Places::new(program, graph, &pins);
+    let mut places = Places::new(program, graph, &pins, split);
     let mut commands: Vec<Command> =
         lowered.into_iter().flat_map(|node| places.emit(graph, &liveness, node)).collect();
-    commands.extend(pins.copies.iter().map(|&(value, to)| Command::Copy { from: places.of[&value], to }));
+    commands.extend(places.copies(&pins));
     let (buffers, sizes) = colour(&places.lifetimes);
     let mut free: Vec<usize> =
         (0..plan.temporaries.len()).filter(|index| Memory::Temporary(*index) != busy).collect();
@@ -90,6 +99,7 @@ pub(super) fn append_graph(
         }
     }
     plan.commands.extend(commands);
+    Ok(())
 }
 
 /// The places that a command names.
@@ -123,13 +133,18 @@ struct LoweredNode {
     choices: Vec<Choice>,
 }
 
-fn lower_nodes(graph: &Graph, liveness: &Liveness, capabilities: &Capabilities) -> Vec<LoweredNode> {
+fn lower_nodes(
+    graph: &Graph,
+    liveness: &Liveness,
+    split: &Split,
+    capabilities: &Capabilities,
+) -> Result<Vec<LoweredNode>> {
     let nodes = graph.nodes().iter().enumerate().filter(|(index, _)| liveness.needed[*index]);
     let half: HashSet<usize> = graph.half_parameters().iter().map(|(_, half)| half.node).collect();
     nodes
         .filter(|(index, _)| !half.contains(index))
         .filter_map(|(index, node)| match &node.kind {
-            NodeKind::Op(op) => Some(lower_node(graph, index, node, op.as_ref(), capabilities)),
+            NodeKind::Op(op) => Some(lower_node(graph, index, op.as_ref(), split, capabilities)),
             _ => None,
         })
         .collect()
@@ -138,17 +153,20 @@ fn lower_nodes(graph: &Graph, liveness: &Liveness, capabilities: &Capabilities) 
 fn lower_node(
     graph: &Graph,
     index: usize,
-    node: &Node,
     op: &dyn Op,
+    split: &Split,
     capabilities: &Capabilities,
-) -> LoweredNode {
+) -> Result<LoweredNode> {
+    let node = &graph.nodes()[index];
     let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
-    let mut lower = Lower::new(&node.name, &inputs, &node.outputs, capabilities);
+    let split = split.of_node(graph, index);
+    let mut lower = Lower::new(&node.name, &inputs, &node.outputs, capabilities).in_parts(split.clone());
     op.lower(&mut lower);
     let Lowered { mut dispatches, scratch, choices } = lower.finish();
+    refuse_whole(&split, (&node.name, op), &dispatches)?;
     let bytes = |slot: Slot| match slot {
-        Slot::Input(i) => inputs[i].bytes(),
-        Slot::Output(i) => node.outputs[i].bytes(),
+        Slot::Input(i) | Slot::InputPart(i, _) => inputs[i].bytes(),
+        Slot::Output(i) | Slot::OutputPart(i, _) => node.outputs[i].bytes(),
         Slot::Scratch(i) => scratch[i] * 4,
         Slot::Control => Control::WORDS * 4,
     };
@@ -158,14 +176,14 @@ fn lower_node(
     if let Some(main) = dispatches.iter_mut().rev().max_by_key(main) {
         main.flops = op.flops(&inputs, &node.outputs);
     }
-    LoweredNode { index, label: node.label(), dispatches, scratch, choices }
+    Ok(LoweredNode { index, label: node.label(), dispatches, scratch, choices })
 }
 
 /// Values that are computed straight into a page, and those that have to be copied there.
 #[derive(Default)]
 struct Pins {
-    pinned: HashMap<Value, Place>,
-    copies: Vec<(Value, Place)>,
+    pinned: HashMap<Value, Vec<Place>>,
+    copies: Vec<(Value, Vec<Place>)>,
 }
 
 impl Pins {
@@ -176,38 +194,36 @@ impl Pins {
         let gradients = graph.gradients().iter().map(|(p, g)| (*p, *g, PageList::Gradients));
         let updates = graph.statistic_updates().iter();
         let statistics = updates.map(|update| (update.running, update.batch, PageList::BatchStatistics));
-        let mut wanted: IndexMap<Value, Vec<Place>> = IndexMap::new();
+        let mut wanted: IndexMap<Value, Vec<Vec<Place>>> = IndexMap::new();
         for (stored, value, list) in gradients.chain(statistics) {
-            wanted.entry(value).or_default().push(page_place(program, graph, stored, list));
+            wanted.entry(value).or_default().push(page_places(program, graph, stored, list));
         }
         for (value, places) in wanted {
             let computed = matches!(graph.nodes()[value.node].kind, NodeKind::Op(_));
             // A page is not copied within itself: WebGPU forbids it.
-            let apart = places[1..].iter().all(|place| place.memory != places[0].memory);
+            let apart = !places[1..].iter().any(|place| share(place, &places[0]));
             let pinned = usize::from(computed && apart);
-            pins.pinned.extend(places[..pinned].iter().map(|place| (value, *place)));
-            pins.copies.extend(places[pinned..].iter().map(|place| (value, *place)));
+            pins.pinned.extend(places[..pinned].iter().map(|place| (value, place.clone())));
+            pins.copies.extend(places[pinned..].iter().map(|place| (value, place.clone())));
         }
         // Gradients that are read where they lie are written elsewhere, and copied.
         for node in nodes {
             let inputs = graph.nodes()[node.index].inputs.iter();
             let read: HashSet<Memory> = inputs
                 .filter(|input| is_gradient(graph, **input))
-                .map(|input| page_place(program, graph, *input, PageList::Gradients).memory)
+                .flat_map(|input| page_places(program, graph, *input, PageList::Gradients))
+                .map(|place| place.memory)
                 .collect();
             for output in 0..graph.nodes()[node.index].outputs.len() {
                 let value = Value { node: node.index, output };
-                if let Some(place) =
-                    pins.pinned.get(&value).copied().filter(|place| read.contains(&place.memory))
-                {
-                    pins.pinned.remove(&value);
-                    pins.copies.push((value, place));
+                let lies = |place: &Place| read.contains(&place.memory);
+                if pins.pinned.get(&value).is_some_and(|places| places.iter().any(lies)) {
+                    pins.copies.extend(pins.pinned.remove_entry(&value));
                 }
             }
         }
         while let Some(value) = nodes.iter().find_map(|node| pins.conflict(graph, node)) {
-            let place = pins.pinned.remove(&value).expect("a conflict is between pinned values");
-            pins.copies.push((value, place));
+            pins.copies.extend(pins.pinned.remove_entry(&value));
         }
         pins
     }
@@ -215,8 +231,10 @@ impl Pins {
     /// A pinned value that a dispatch reads while it writes another value of the same page.
     fn conflict(&self, graph: &Graph, node: &LoweredNode) -> Option<Value> {
         let value_of = |slot: &Slot| match *slot {
-            Slot::Input(i) => Some(graph.nodes()[node.index].inputs[i]),
-            Slot::Output(output) => Some(Value { node: node.index, output }),
+            Slot::Input(i) => Some((graph.nodes()[node.index].inputs[i], 0)),
+            Slot::InputPart(i, part) => Some((graph.nodes()[node.index].inputs[i], part)),
+            Slot::Output(output) => Some((Value { node: node.index, output }, 0)),
+            Slot::OutputPart(output, part) => Some((Value { node: node.index, output }, part)),
             Slot::Scratch(_) | Slot::Control => None,
         };
         node.dispatches.iter().find_map(|dispatch| {
@@ -224,7 +242,7 @@ impl Pins {
                 let bindings = dispatch.bindings.iter().filter(move |binding| binding.access == access);
                 bindings
                     .filter_map(|binding| value_of(&binding.buffer))
-                    .filter_map(|v| Some((v, self.pinned.get(&v)?)))
+                    .filter_map(|(value, part)| Some((value, self.pinned.get(&value)?[part])))
             };
             let written: HashSet<Memory> = pinned(Access::ReadWrite).map(|(_, place)| place.memory).collect();
             pinned(Access::Read).find(|(_, place)| written.contains(&place.memory)).map(|(value, _)| value)
@@ -232,16 +250,25 @@ impl Pins {
     }
 }
 
-/// The place of a parameter, a statistic, or of what is laid out alike.
-pub(super) fn page_place(program: &Program, graph: &Graph, stored: Value, list: PageList) -> Place {
-    let span = program.pages.span(graph, stored);
-    let memory = Memory::Page(list, span.page);
-    Place { memory, offset: span.offset as u64 * 4, bytes: span.len as u64 * 4 }
+/// Whether any of some places is in the same piece of memory as any of others.
+fn share(some: &[Place], others: &[Place]) -> bool {
+    some.iter().any(|place| others.iter().any(|other| place.memory == other.memory))
+}
+
+/// The places of a parameter's, or a statistic's, parts, or of what is laid out alike.
+fn page_places(program: &Program, graph: &Graph, stored: Value, list: PageList) -> Vec<Place> {
+    let place = |span: &Span| {
+        let memory = Memory::Page(list, span.page);
+        Place { memory, offset: span.offset as u64 * 4, bytes: span.len as u64 * 4 }
+    };
+    program.pages.spans(graph, stored).iter().map(place).collect()
 }
 
 /// Gives places to values while the nodes are emitted in order.
 struct Places {
-    of: HashMap<Value, Place>,
+    /// Of each value, or of each of its parts.
+    of: HashMap<Value, Vec<Place>>,
+    split: Split,
     inputs: IndexMap<String, crate::graph::TensorDesc>,
     /// Of each temporary.
     lifetimes: Vec<Lifetime>,
@@ -250,9 +277,10 @@ struct Places {
 }
 
 impl Places {
-    fn new(program: &Program, graph: &Graph, pins: &Pins) -> Places {
+    fn new(program: &Program, graph: &Graph, pins: &Pins, split: Split) -> Places {
         let mut places = Places {
             of: pins.pinned.clone(),
+            split,
             inputs: IndexMap::new(),
             lifetimes: vec![],
             kept: HashSet::new(),
@@ -263,17 +291,17 @@ impl Places {
                 NodeKind::Input => {
                     places.inputs.insert(node.name.clone(), node.outputs[0].clone());
                     let memory = Memory::Input(places.inputs.len() - 1);
-                    Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }
+                    vec![Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }]
                 }
                 NodeKind::Resident => {
                     let index = program.residents.get_index_of(&node.name);
                     let memory =
                         Memory::Resident(index.expect("a program lists the residents of its graphs"));
-                    Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }
+                    vec![Place { memory, offset: 0, bytes: node.outputs[0].bytes() as u64 }]
                 }
-                NodeKind::Parameter(_) => page_place(program, graph, value, PageList::Parameters),
-                NodeKind::Statistic(_) => page_place(program, graph, value, PageList::Statistics),
-                NodeKind::Gradient => page_place(program, graph, value, PageList::Gradients),
+                NodeKind::Parameter(_) => page_places(program, graph, value, PageList::Parameters),
+                NodeKind::Statistic(_) => page_places(program, graph, value, PageList::Statistics),
+                NodeKind::Gradient => page_places(program, graph, value, PageList::Gradients),
                 NodeKind::Op(_) => continue,
             };
             places.of.insert(value, place);
@@ -299,15 +327,22 @@ impl Places {
         for (output, desc) in node.outputs.iter().enumerate() {
             let value = Value { node: lowered.index, output };
             if !self.of.contains_key(&value) {
-                let place = self.take(lowered.index, desc.bytes() as u64);
-                self.of.insert(value, place);
+                let rows = desc.shape.first().copied().unwrap_or(1);
+                let of_rows = |part: &Range<usize>| (desc.bytes() / rows * part.len()) as u64;
+                let whole = || vec![desc.bytes() as u64];
+                let bytes =
+                    self.split.parts(value).map_or_else(whole, |parts| parts.iter().map(of_rows).collect());
+                let places = bytes.into_iter().map(|bytes| self.take(lowered.index, bytes)).collect();
+                self.of.insert(value, places);
             }
         }
         let scratch: Vec<Place> =
             lowered.scratch.iter().map(|&len| self.take(lowered.index, len as u64 * 4)).collect();
         let place = |slot: Slot| match slot {
-            Slot::Input(i) => self.of[&node.inputs[i]],
-            Slot::Output(output) => self.of[&Value { node: lowered.index, output }],
+            Slot::Input(i) => self.of[&node.inputs[i]][0],
+            Slot::InputPart(i, part) => self.of[&node.inputs[i]][part],
+            Slot::Output(output) => self.of[&Value { node: lowered.index, output }][0],
+            Slot::OutputPart(output, part) => self.of[&Value { node: lowered.index, output }][part],
             Slot::Scratch(i) => scratch[i],
             Slot::Control => CONTROL,
         };
@@ -317,10 +352,29 @@ impl Places {
         });
         let commands = commands.collect();
         let dead = liveness.dies_after[lowered.index].iter();
-        let dead = dead.filter(|value| !self.kept.contains(value)).map(|value| self.of[value]);
+        let dead = dead.filter(|value| !self.kept.contains(value)).flat_map(|value| self.of[value].clone());
         for place in dead.chain(scratch).collect::<Vec<_>>() {
             if let Memory::Temporary(temporary) = place.memory {
                 self.lifetimes[temporary].last = lowered.index;
+            }
+        }
+        commands
+    }
+
+    /// What is copied into pages after the last node.
+    fn copies(&self, pins: &Pins) -> Vec<Command> {
+        let mut commands = vec![];
+        for (value, places) in &pins.copies {
+            let (from, mut offset) = (&self.of[value], 0);
+            for (part, &to) in places.iter().enumerate() {
+                // A gradient that is an input is whole.
+                let from = from.get(part).filter(|_| from.len() == places.len()).copied();
+                let from = from.unwrap_or_else(|| {
+                    let whole = self.of[value][0];
+                    Place { offset: whole.offset + offset, bytes: to.bytes, ..whole }
+                });
+                offset += to.bytes;
+                commands.push(Command::Copy { from, to });
             }
         }
         commands

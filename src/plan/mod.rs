@@ -14,6 +14,7 @@ mod profile;
 mod recompute;
 mod resident;
 mod shader;
+mod split;
 mod stage;
 mod update;
 
@@ -27,11 +28,12 @@ pub(crate) use colour::{Lifetime, colour};
 pub use liveness::Liveness;
 pub use memory::{MemoryUse, RUNS_IN_FLIGHT, UNIFORM_SLOT, buffer_bytes, page_lists, shared_temporaries};
 pub use micro_batches::micro_inputs;
-pub use pages::{PageSet, Pages, Span};
+pub use pages::{PageSet, Pages, Span, TensorPlace};
 pub use print::describe;
 pub use profile::KernelTime;
 pub use resident::{Data, Resident};
 pub use shader::{shader_hash, shader_text, shaders};
+pub use split::Split;
 pub use stage::{Stage, Stages};
 
 use crate::error::{Error, Result};

@@ -3,6 +3,7 @@
 use super::lowering::append_graph;
 use super::pages::ALIGN;
 use super::{BINDING_UNIT, Command, Control, Memory, PageList, Place, Plan, Program, Stage};
+use crate::error::Result;
 use crate::graph::{Access, Binding, Capabilities, Dispatch, Graph, ParameterGroup, Variant};
 
 /// Workgroups that add up squares of gradients, at most, but for one more a page: every workgroup of the optimizer adds up
@@ -19,17 +20,23 @@ pub(super) const CONTROL: Place =
     Place { memory: Memory::Control, offset: 0, bytes: Control::WORDS as u64 * 4 };
 
 /// Appends the update of parameters and statistics to a plan whose gradients are in their pages.
-pub(super) fn append(program: &Program, graph: &Graph, capabilities: &Capabilities, plan: &mut Plan) {
+pub(super) fn append(
+    program: &Program,
+    graph: &Graph,
+    capabilities: &Capabilities,
+    plan: &mut Plan,
+) -> Result<()> {
     let norm = append_norm(program, graph, plan);
     for stage in &program.stages.stages {
         match stage {
             Stage::Pass(pass) => append_pass(program, plan, &norm, *pass),
-            Stage::Graph(graph) => append_graph(program, graph, capabilities, norm.partials.memory, plan),
+            Stage::Graph(graph) => append_graph(program, graph, capabilities, norm.partials.memory, plan)?,
         }
     }
     append_statistics(program, graph, plan);
     append_averages(program, plan);
     plan.updates = true;
+    Ok(())
 }
 
 /// Sums of squares of all gradients.
@@ -179,10 +186,12 @@ fn group_table(program: &Program, page: usize, groups: &[ParameterGroup]) -> Vec
     let set = &program.pages.parameters;
     let mut table = vec![0.0; set.page_lens()[page] / ALIGN * 4];
     let tensors = set.tensors().iter().zip(groups).zip(&program.stages.directed);
-    for (((_, _, span), group), directed) in tensors.filter(|(((_, _, span), _), _)| span.page == page) {
-        for block in span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN) {
-            let settings = [group.rate, group.weight_decay, f32::from(u8::from(*directed)), 0.0];
-            table[block * 4..block * 4 + 4].copy_from_slice(&settings);
+    for (((_, _, spans), group), directed) in tensors {
+        for span in spans.iter().filter(|span| span.page == page) {
+            for block in span.offset / ALIGN..(span.offset + span.len).div_ceil(ALIGN) {
+                let settings = [group.rate, group.weight_decay, f32::from(u8::from(*directed)), 0.0];
+                table[block * 4..block * 4 + 4].copy_from_slice(&settings);
+            }
         }
     }
     table

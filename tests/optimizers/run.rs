@@ -110,7 +110,7 @@ impl Run {
     /// A tensor of the parameters or of a slot. None of the shapes here has four dimensions, so that the physical
     /// order is PyTorch's.
     pub fn tensor(&mut self, list: PageList, index: usize) -> Vec<f64> {
-        let span = self.program.pages.parameters.tensors()[index].2;
+        let span = self.program.pages.parameters.tensors()[index].2[0];
         self.pages(list)[span.page][span.offset..span.offset + span.len].to_vec()
     }
 

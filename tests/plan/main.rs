@@ -3,6 +3,7 @@
 mod pages;
 mod replay;
 mod residents;
+mod split;
 mod workgroups;
 
 use std::sync::Arc;
@@ -40,10 +41,8 @@ layers = [
 "#;
 
 fn models() -> Vec<Model> {
-    // The vggs' first linear layer is larger than a binding.
-    let built_in = built_in().filter(|name| !name.starts_with("vgg"));
-    let built_in = built_in.map(|name| ModelSpec::load(name).unwrap());
-    built_in
+    built_in()
+        .map(|name| ModelSpec::load(name).unwrap())
         .chain([ModelSpec::parse("branches", BRANCHES).unwrap()])
         .map(|spec| spec.bind(spec.unbound().unwrap().input(), 10).unwrap())
         .collect()
@@ -64,8 +63,8 @@ fn program_of(model: &Model, batch_size: usize, max_page_bytes: u64, precision: 
 
 /// Bytes of the largest parameter: the smallest limit of a page.
 fn largest(program: &Program) -> u64 {
-    let spans = program.pages.parameters.tensors().iter();
-    spans.map(|(_, _, span)| span.len.next_multiple_of(128) as u64 * 4).max().unwrap()
+    let spans = program.pages.parameters.tensors().iter().flat_map(|(_, _, spans)| spans);
+    spans.map(|span| span.len.next_multiple_of(128) as u64 * 4).max().unwrap()
 }
 
 #[test]
@@ -144,10 +143,10 @@ fn temporaries_are_not_much_larger_than_what_lives_at_once() {
         program.recompute().unwrap();
         program
     };
-    // Recomputation leaves few values, whose sizes differ more: 1.60 for resnet18.
+    // 1.51 for vgg11_bn. Recomputation leaves few values, whose sizes differ more: 1.60 for resnet18.
     for (model, program, most) in models()
         .iter()
-        .flat_map(|model| [(model, program(model, 4, 128 << 20), 1.5), (model, recomputing(model), 1.75)])
+        .flat_map(|model| [(model, program(model, 4, 128 << 20), 1.55), (model, recomputing(model), 1.75)])
     {
         for graph in &program.graphs {
             let plan = Plan::lower(&program, graph, PORTABLE).unwrap();

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use wgrad::graph::{Access, Binding, Capabilities, Dispatch, Graph, Lower, NodeKind, Slot, Value};
-use wgrad::plan::{Command, Control, Memory, PageList, Place, Plan, Program};
+use wgrad::plan::{Command, Control, Memory, PageList, Place, Plan, Program, Span, Split};
 
 /// What a range of memory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
-    Value(Value),
+    /// A value, or one of its parts.
+    Value(Value, usize),
     Scratch {
         node: usize,
         index: usize,
@@ -37,7 +38,8 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
     replay.fill_stored(graph);
     let mut commands = plan.commands.iter();
     replay.cast_parameters(graph, &mut commands)?;
-    for (index, dispatch, inputs) in lowered(graph, limits) {
+    let split = Split::of(program, graph);
+    for (index, dispatch, inputs) in lowered(graph, &split, limits) {
         let Some(Command::Dispatch { label, dispatch: placed }) = commands.next() else {
             return Err(Fault::Different {
                 at: format!("the end, for {} {}", dispatch.shader, dispatch.entry),
@@ -47,8 +49,10 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
             return Err(Fault::Different { at: label.clone() });
         }
         let content = |slot: Slot| match slot {
-            Slot::Input(i) => Content::Value(inputs[i]),
-            Slot::Output(output) => Content::Value(Value { node: index, output }),
+            Slot::Input(i) => Content::Value(inputs[i], 0),
+            Slot::InputPart(i, part) => Content::Value(inputs[i], part),
+            Slot::Output(output) => Content::Value(Value { node: index, output }, 0),
+            Slot::OutputPart(output, part) => Content::Value(Value { node: index, output }, part),
             Slot::Scratch(i) => Content::Scratch { node: index, index: i },
             Slot::Control => Content::Control,
         };
@@ -80,6 +84,7 @@ pub fn replay(program: &Program, graph: &Graph, plan: &Plan, limits: &Capabiliti
 /// Each dispatch of the graph with its node and the node's inputs.
 fn lowered<'a>(
     graph: &'a Graph,
+    split: &'a Split,
     limits: &'a Capabilities,
 ) -> impl Iterator<Item = (usize, Dispatch<Slot>, &'a [Value])> {
     let needed = graph.needed();
@@ -91,7 +96,8 @@ fn lowered<'a>(
             return vec![];
         }
         let inputs: Vec<_> = node.inputs.iter().map(|value| graph.desc(*value).clone()).collect();
-        let mut lower = Lower::new(&node.name, &inputs, &node.outputs, limits);
+        let mut lower =
+            Lower::new(&node.name, &inputs, &node.outputs, limits).in_parts(split.of_node(graph, index));
         op.lower(&mut lower);
         let dispatches = lower.finish().dispatches.into_iter();
         dispatches.map(|dispatch| (index, dispatch, node.inputs.as_slice())).collect()
@@ -116,23 +122,26 @@ impl Replay<'_> {
         for (node, kind) in graph.nodes().iter().map(|node| &node.kind).enumerate() {
             let value = Value { node, output: 0 };
             let bytes = graph.desc(value).bytes() as u64;
-            let (memory, offset) = match kind {
+            let whole = |memory| vec![Place { memory, offset: 0, bytes }];
+            let places = match kind {
                 NodeKind::Input => {
                     inputs += 1;
-                    (Memory::Input(inputs - 1), 0)
+                    whole(Memory::Input(inputs - 1))
                 }
                 NodeKind::Resident => {
                     let name = &graph.nodes()[node].name;
                     let index =
                         self.program.residents.get_index_of(name).expect("a program lists its residents");
-                    (Memory::Resident(index), 0)
+                    whole(Memory::Resident(index))
                 }
-                NodeKind::Parameter(_) => self.page(graph, value, PageList::Parameters),
-                NodeKind::Statistic(_) => self.page(graph, value, PageList::Statistics),
-                NodeKind::Gradient => self.page(graph, value, PageList::Gradients),
+                NodeKind::Parameter(_) => self.pages(graph, value, PageList::Parameters),
+                NodeKind::Statistic(_) => self.pages(graph, value, PageList::Statistics),
+                NodeKind::Gradient => self.pages(graph, value, PageList::Gradients),
                 NodeKind::Op(_) => continue,
             };
-            self.write(Place { memory, offset, bytes }, Content::Value(value));
+            for (part, place) in places.into_iter().enumerate() {
+                self.write(place, Content::Value(value, part));
+            }
         }
     }
 
@@ -146,8 +155,8 @@ impl Replay<'_> {
         let casts: Vec<_> =
             graph.half_parameters().into_iter().filter(|(_, half)| needed[half.node]).collect();
         let mut pages: Vec<usize> = vec![];
-        for (parameter, _) in &casts {
-            let page = self.program.pages.span(graph, *parameter).page;
+        let spans = casts.iter().flat_map(|(parameter, _)| self.program.pages.spans(graph, *parameter));
+        for page in spans.map(|span| span.page).collect::<Vec<_>>() {
             if pages.contains(&page) {
                 continue;
             }
@@ -161,23 +170,22 @@ impl Replay<'_> {
                 return Err(Fault::Different { at: label.clone() });
             }
             for (parameter, value) in &casts {
-                let span = self.program.pages.span(graph, *parameter);
-                if span.page == page {
-                    let place = Place {
-                        offset: span.offset as u64 * 2,
-                        bytes: graph.desc(*value).bytes() as u64,
-                        ..*to
-                    };
-                    self.write(place, Content::Value(*value));
+                let spans = self.program.pages.spans(graph, *parameter).iter().enumerate();
+                for (part, span) in spans.filter(|(_, span)| span.page == page) {
+                    let place = Place { offset: span.offset as u64 * 2, bytes: span.len as u64 * 2, ..*to };
+                    self.write(place, Content::Value(*value, part));
                 }
             }
         }
         Ok(())
     }
 
-    fn page(&self, graph: &Graph, stored: Value, list: PageList) -> (Memory, u64) {
-        let span = self.program.pages.span(graph, stored);
-        (Memory::Page(list, span.page), span.offset as u64 * 4)
+    fn pages(&self, graph: &Graph, stored: Value, list: PageList) -> Vec<Place> {
+        let place = |span: &Span| {
+            let memory = Memory::Page(list, span.page);
+            Place { memory, offset: span.offset as u64 * 4, bytes: span.len as u64 * 4 }
+        };
+        self.program.pages.spans(graph, stored).iter().map(place).collect()
     }
 
     fn dispatch(&mut self, at: &str, bindings: &[Binding<Place>], contents: &[Content]) -> Result<(), Fault> {
@@ -216,19 +224,16 @@ impl Replay<'_> {
     fn check_results(&mut self, graph: &Graph) -> Result<(), Fault> {
         self.clock += 1;
         for (name, value) in graph.outputs() {
-            self.read(&format!("output {name}"), self.plan.outputs[name].0, Content::Value(*value))?;
+            self.read(&format!("output {name}"), self.plan.outputs[name].0, Content::Value(*value, 0))?;
         }
         let gradients = graph.gradients().iter().map(|(p, g)| (*p, *g, PageList::Gradients));
         let updates = graph.statistic_updates().iter();
         let statistics = updates.map(|update| (update.running, update.batch, PageList::BatchStatistics));
         for (stored, value, list) in gradients.chain(statistics) {
-            let (memory, offset) = self.page(graph, stored, list);
-            let place = Place { memory, offset, bytes: graph.desc(stored).bytes() as u64 };
-            self.read(
-                &format!("{list:?} of {}", graph.nodes()[stored.node].name),
-                place,
-                Content::Value(value),
-            )?;
+            let at = format!("{list:?} of {}", graph.nodes()[stored.node].name);
+            for (part, place) in self.pages(graph, stored, list).into_iter().enumerate() {
+                self.read(&at, place, Content::Value(value, part))?;
+            }
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ pub(crate) fn grad_weight(lower: &mut Lower<'_>, dims: &Dims) {
         .stores(DType::F32, true);
     finish(dispatch, dims, dtype, None, slabs * vectors);
     if let Some(partials) = partials {
-        partials.reduce(lower, "conv2d", None, None);
+        partials.reduce(lower, ("conv2d", Slot::Output(0)), None, None);
     }
 }
 

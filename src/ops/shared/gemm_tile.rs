@@ -64,6 +64,14 @@ impl Problem {
         lower.choose(TuningKey { family, dtype, sizes, details: window }, &tiles)
     }
 
+    /// The same among the configurations with tiles in workgroup memory.
+    pub(crate) fn choose_tiles(&self, lower: &mut Lower<'_>) -> Tile {
+        let Problem { family, dtype, sizes, window, .. } = *self;
+        let mut tiles = self.configurations(lower.capabilities);
+        tiles.retain(|tile| !tile.is_direct());
+        lower.choose(TuningKey { family, dtype, sizes, details: window }, &tiles)
+    }
+
     /// The tiles that a device can run and that are not mostly padding: first the one that computes and loads least. This
     /// depends on nothing else, so that plans are reproducible.
     pub(crate) fn configurations(&self, capabilities: &Capabilities) -> Vec<Tile> {

@@ -22,11 +22,11 @@ impl Partials {
         Partials { slot: lower.scratch(slabs * count.next_multiple_of(4)), slabs, count }
     }
 
-    /// Adds the dispatch of `Output(0) = epilogue(sum over slabs + bias)`, with a bias for each of `n` columns.
+    /// Adds the dispatch of `output = epilogue(sum over slabs + bias)`, with a bias for each of `n` columns.
     pub(crate) fn reduce(
         &self,
         lower: &mut Lower<'_>,
-        stem: &'static str,
+        (stem, output): (&'static str, Slot),
         bias: Option<(Slot, usize)>,
         epilogue: Option<Epilogue>,
     ) {
@@ -36,7 +36,7 @@ impl Partials {
             .dispatch(stem, "reduce_slabs")
             .read("partials", slot)
             .read("bias", bias_slot)
-            .write("output", Slot::Output(0))
+            .write("output", output)
             .uniforms(&[("slabs", slabs), ("count", count), ("columns", columns)])
             .uniform("slab_stride", count.next_multiple_of(4))
             .uniform("has_bias", bias.is_some())
@@ -63,7 +63,7 @@ pub(crate) fn lower_grad_bias(lower: &mut Lower<'_>, stem: &'static str, columns
         .stores(DType::F32, false);
     without_tile(Epilogue::constants(None, dispatch), vectors).over(slabs * columns.div_ceil(4));
     if let Some(partials) = partials {
-        partials.reduce(lower, stem, None, None);
+        partials.reduce(lower, (stem, Slot::Output(0)), None, None);
     }
 }
 
@@ -76,6 +76,7 @@ pub(crate) fn without_tile<'l, 'a>(
         .constants(dispatch, [vectors; 2])
         .constant("A_ALONG_K", true)
         .constant("B_ALONG_K", true)
+        .constant("CONTINUES", false)
         .constant("BOUNDED", true)
         .constant("SLAB_LANES", 1u32)
 }

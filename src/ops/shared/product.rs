@@ -1,13 +1,15 @@
 //! Products of strided matrices: what `linear` and `matmul` have in common. Bindings and entry points are in
 //! `shaders/shared/product.wgsl`.
 
+use std::ops::Range;
+
 use super::cooperative;
 use super::epilogue::Epilogue;
-use super::gemm_tile::{Problem, loads, middling, slabs};
+use super::gemm_tile::{Problem, Tile, loads, middling, slabs};
 use super::matrix::sum_rows;
 use super::panels::Columns;
 use super::partials::Partials;
-use crate::graph::{Gemm, Host, Lower, PANEL, Real, Slot, TensorDesc};
+use crate::graph::{Gemm, Host, Lower, PANEL, Part, Real, Slot, TensorDesc};
 use crate::tensor::{DType, Shape};
 
 /// `c[i, j] = sum over k of a[i, k] b[k, j]`, with `c` row-major and the factors strided.
@@ -53,39 +55,85 @@ impl Product {
         bias: Option<Slot>,
         epilogue: Option<Epilogue>,
     ) {
-        if cooperative::product(lower, self, [a, b], bias, epilogue) {
+        if lower.is_whole() && cooperative::product(lower, self, [a, b], bias, epilogue) {
             return;
         }
         let Product { m, n, k, .. } = *self;
-        let (dtype, result) = (lower.inputs[0].dtype, lower.outputs[0].dtype);
-        let ([a_along_k, b_along_k], vectors) = self.access();
         let (slabs, slab_len) = slabs(k, middling(m, n));
-        let problem = Problem { family, dtype, sizes: [m, n, k], batch: slabs, window: [1, 1] };
-        let tile = problem.choose(lower);
-        let [tiles_m, tiles_n] = tile.count(m, n);
-        let partials = (slabs > 1).then(|| Partials::new(lower, slabs, m * n));
-        let (output, stored) = partials.as_ref().map_or((Slot::Output(0), result), |p| (p.slot, DType::F32));
+        let problem =
+            Problem { family, dtype: lower.inputs[0].dtype, sizes: [m, n, k], batch: slabs, window: [1, 1] };
+        let kernel = Kernel { stem, tile: problem.choose(lower), slabs, slab_len, a, bias, epilogue };
+        let windows = self.windows(lower, b);
+        // Of an output in parts each part is made by itself; else all windows add to one.
+        let in_parts = windows.len() > 1 && windows[0].output != Slot::Output(0);
+        let together = if in_parts { 1 } else { windows.len() };
+        for windows in windows.chunks(together) {
+            self.lower_windows(lower, &kernel, windows);
+        }
+    }
+
+    /// What dispatches make: all at once, unless `b` or the output lies in parts.
+    fn windows(&self, lower: &Lower<'_>, b: Slot) -> Vec<Window> {
+        let Product { m, n, k, .. } = *self;
+        let (whole, output) = ([0..m, 0..n, 0..k], Slot::Output(0));
+        let (of_b, of_output) = (lower.parts(b), lower.parts(output));
+        if let [_, _, ..] = &of_output[..] {
+            let [_, n, k] = whole;
+            let window =
+                |part: Part| Window { ranges: [part.rows, n.clone(), k.clone()], b, output: part.slot };
+            return of_output.into_iter().map(window).collect();
+        }
+        if of_b.len() == 1 {
+            return vec![Window { ranges: whole, b, output }];
+        }
+        let row_is = if self.b[0] == 1 { 1 } else { 2 };
+        let window = |part: Part| {
+            let mut ranges = whole.clone();
+            ranges[row_is] = part.rows;
+            Window { ranges, b: part.slot, output }
+        };
+        of_b.into_iter().map(window).collect()
+    }
+
+    /// Adds the dispatches of windows that make one output, or one part of it.
+    fn lower_windows(&self, lower: &mut Lower<'_>, kernel: &Kernel, windows: &[Window]) {
+        let Kernel { stem, tile, slabs, slab_len, a, bias, epilogue } = *kernel;
+        let (dtype, result, n) = (lower.inputs[0].dtype, lower.outputs[0].dtype, self.n);
+        let ([a_along_k, b_along_k], vectors) = self.access();
+        let Window { ranges: [rows, _, terms], output, .. } = &windows[0];
+        let count = rows.len() * n;
+        // Sums that another dispatch goes on with are kept as they are.
+        let kept = terms.len() < self.k && (result == DType::F16 || bias.is_some() || epilogue.is_some());
+        let partials = (slabs > 1 || kept).then(|| Partials::new(lower, slabs, count));
+        let (stored_in, stored) = partials.as_ref().map_or((*output, result), |p| (p.slot, DType::F32));
         let direct = partials.is_none();
-        let dispatch = lower
-            .dispatch(stem, "product")
-            .read("a", a)
-            .read("b", b)
-            .read("bias", bias.unwrap_or(b))
-            .write("output", output)
-            .uniforms(&[("m", m), ("n", n), ("k", k), ("slabs", slabs), ("slab_len", slab_len)])
-            .uniforms(&[("tiles_m", tiles_m), ("tiles_n", tiles_n)])
-            .uniform("slab_stride", (m * n).next_multiple_of(4))
-            .uniform("a_stride", if a_along_k { self.a[0] } else { self.a[1] })
-            .uniform("b_stride", if b_along_k { self.b[1] } else { self.b[0] })
-            .uniform("has_bias", bias.is_some() && direct)
-            .constant("A_ALONG_K", a_along_k)
-            .constant("B_ALONG_K", b_along_k)
-            .snippet(loads(dtype, vectors[0] && vectors[1]))
-            .stores(stored, !n.is_multiple_of(4));
-        let dispatch = Epilogue::constants(epilogue.filter(|_| direct), dispatch);
-        tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * slabs);
+        for Window { ranges: [rows, columns, terms], b, .. } in windows {
+            let [tiles_m, tiles_n] = tile.count(rows.len(), columns.len());
+            let dispatch = lower
+                .dispatch(stem, "product")
+                .read("a", a)
+                .read("b", *b)
+                .read("bias", bias.unwrap_or(*b))
+                .write("output", stored_in)
+                .uniforms(&[("first_m", rows.start), ("first_n", columns.start), ("first_k", terms.start)])
+                .uniforms(&[("m", rows.end), ("n", columns.end), ("k", terms.end)])
+                .uniforms(&[("slabs", slabs), ("slab_len", slab_len)])
+                .uniforms(&[("tiles_m", tiles_m), ("tiles_n", tiles_n)])
+                .uniform("slab_stride", count.next_multiple_of(4))
+                .uniform("a_stride", if a_along_k { self.a[0] } else { self.a[1] })
+                .uniform("b_stride", if b_along_k { self.b[1] } else { self.b[0] })
+                .uniform("output_stride", n)
+                .uniform("has_bias", bias.is_some() && direct)
+                .constant("A_ALONG_K", a_along_k)
+                .constant("B_ALONG_K", b_along_k)
+                .constant("CONTINUES", terms.start > 0)
+                .snippet(loads(dtype, vectors[0] && vectors[1]))
+                .stores(stored, !n.is_multiple_of(4));
+            let dispatch = Epilogue::constants(epilogue.filter(|_| direct), dispatch);
+            tile.constants(dispatch, vectors).groups(tiles_m * tiles_n * slabs);
+        }
         if let Some(partials) = partials {
-            partials.reduce(lower, stem, bias.map(|bias| (bias, n)), epilogue);
+            partials.reduce(lower, (stem, *output), bias.map(|bias| (bias, n)), epilogue);
         }
     }
 
@@ -158,6 +206,27 @@ impl Product {
             });
         }
     }
+}
+
+/// How a product is made, whichever part of it.
+struct Kernel {
+    stem: &'static str,
+    tile: Tile,
+    slabs: usize,
+    slab_len: usize,
+    a: Slot,
+    bias: Option<Slot>,
+    epilogue: Option<Epilogue>,
+}
+
+/// What one dispatch makes of a product.
+struct Window {
+    /// Rows, columns, and terms of the sums.
+    ranges: [Range<usize>; 3],
+    /// `b`, or the part of its rows that is used.
+    b: Slot,
+    /// The output, or the part of its rows that is made.
+    output: Slot,
 }
 
 /// Refuses factors of different types: kernels read both alike.
