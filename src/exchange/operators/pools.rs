@@ -6,9 +6,13 @@ use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::{Average, AveragePool, Boxes, Side};
 
 pub(super) fn global_avg_pool2d(site: &Site<'_>) -> Option<Form> {
-    let AveragePool(GlobalAvgPool2d { flat: false }) = site.op()? else { return None };
-    let step = Step::new("GlobalAveragePool", site.all());
-    Some(Form::new(vec![step], "F.adaptive_avg_pool2d({0}, 1)"))
+    let AveragePool(GlobalAvgPool2d { flat }) = site.op()?;
+    let mut steps = vec![Step::new("GlobalAveragePool", site.all())];
+    if *flat {
+        steps.push(Step::new("Flatten", [Source::Step(0)]).with("axis", 1));
+        return Some(Form::new(steps, "{0}.mean((2, 3))"));
+    }
+    Some(Form::new(steps, "F.adaptive_avg_pool2d({0}, 1)"))
 }
 
 /// The largest of each window. A last window that hangs over the end becomes padding, which never wins: runtimes do not
