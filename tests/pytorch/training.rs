@@ -99,7 +99,7 @@ fn program(name: &str, file: &Golden, settings: &Settings) -> Program {
 #[test]
 fn training_follows_pytorch() {
     let files = files("networks");
-    assert_eq!(files.len(), 3);
+    assert_eq!(files.len(), 4);
     let mut failures = vec![];
     for device in devices() {
         for (name, file) in &files {

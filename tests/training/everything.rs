@@ -14,9 +14,6 @@ max_steps = 14
 lr = 0.01
 weight_decay = 0.1
 label_smoothing = 0.1
-clip_norm = 2.0
-clip_value = 0.5
-clip_adaptive = 0.2
 ema_decay = 0.9
 ema_warmup = true
 precision = "f16"
@@ -50,8 +47,8 @@ mixup_prob = 0.8
 
 /// What differs: the optimizers with several stages, and schedules of both kinds.
 const RECIPES: [&str; 2] = [
-    "optimizer = 'muon'\nmuon_first_and_last = true\nschedule = 'cosine'\nwarmup_steps = 3",
-    "optimizer = 'lamb'\nschedule = 'reduce-on-plateau'\nplateau_patience = 0\nplateau_threshold = 0.9",
+    "optimizer = 'muon'\nmuon_first_and_last = true\nclip_norm = 2.0\nschedule = 'cosine'\nwarmup_steps = 3",
+    "optimizer = 'lamb'\nclip_adaptive = 0.2\nschedule = 'reduce-on-plateau'\nplateau_patience = 0\nplateau_threshold = 0.9",
 ];
 
 const MODEL: &str = r#"

@@ -403,7 +403,7 @@ fn every_setting_reaches_some_resolved_recipe() {
         "image_size = 8\ncache = \"c\"\nout = \"o\"\ninit = \"i\"\nclip_norm = 1\ncheckpoint_every = 1\nschedule = \"step\"\nstep_size = 1",
         "optimizer = \"muon\"\nclip_adaptive = 0.1",
         "optimizer = \"adam\"\nschedule = \"multi-step\"\nmilestones = [1]\nmax_steps = 3",
-        "schedule = \"cosine\"\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
+        "schedule = \"cosine\"\nwarmup_share = 0.1\nmicro_batch_size = 8\nmemory_limit = \"1GiB\"\nrecompute = \"never\"",
         "schedule = \"one-cycle\"\neval_every = 5\npatience = 2\nmax_time = \"2m\"",
         "optimizer = \"rmsprop\"\nschedule = \"warm-restarts\"\nt_0 = 1",
         "optimizer = \"adagrad\"\nschedule = \"polynomial\"\nclip_value = 1\nema_decay = 0.9\npretrained = \"p\"",
