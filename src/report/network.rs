@@ -153,9 +153,7 @@ fn place(layers: &mut [Layer]) {
     let mut taken: HashSet<(usize, usize)> = HashSet::new();
     for index in 0..layers.len() {
         let depth = layers[index].inputs.iter().map(|&input| layers[input].depth + 1).max().unwrap_or(0);
-        let wanted = layers[index].inputs.iter().map(|&input| layers[input].column);
-        let wanted = if layers[index].inputs.len() > 1 { wanted.min() } else { wanted.last() };
-        let wanted = wanted.unwrap_or(0);
+        let wanted = layers[index].inputs.iter().map(|&input| layers[input].column).min().unwrap_or(0);
         let column = (wanted..).find(|column| !taken.contains(&(depth, *column))).unwrap_or(wanted);
         taken.insert((depth, column));
         (layers[index].depth, layers[index].column) = (depth, column);

@@ -137,8 +137,9 @@ fn eigen(mut a: Vec<Vec<f64>>, n: usize) -> (Vec<f64>, Vec<Vec<f64>>) {
             for row in a.iter_mut().chain(&mut vectors) {
                 (row[p], row[q]) = rotated(turn, row[p], row[q]);
             }
-            for column in 0..n {
-                (a[p][column], a[q][column]) = rotated(turn, a[p][column], a[q][column]);
+            let (above, below) = a.split_at_mut(q);
+            for (of_p, of_q) in above[p].iter_mut().zip(&mut below[0]) {
+                (*of_p, *of_q) = rotated(turn, *of_p, *of_q);
             }
         }
     }
