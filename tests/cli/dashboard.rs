@@ -39,7 +39,7 @@ impl Terminal<'_> {
     }
 
     fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
+        self.tmux(&["capture-pane", "-p", "-J"])
     }
 
     /// Runs a command of wgrad, then says how it ended.
