@@ -151,6 +151,8 @@ fn networks_compute_the_same() {
         let image = match name {
             "seed-cnn" | "digits-cnn" | "small-cnn" => [1, 8, 8],
             "resnet50" => [3, 40, 40],
+            // Its four pools leave nothing of less.
+            "airbench94-cifar" => [3, 32, 32],
             // Batch norms over two values each have gradients that are nothing but rounding.
             "efficientnet_b0" => [3, 64, 64],
             _ if name.ends_with("-cifar") => [3, 16, 16],

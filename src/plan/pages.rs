@@ -111,6 +111,9 @@ impl Pages {
     /// Which indices along the first dimension lie in which part, of a tensor that lies in several.
     pub fn parts(&self, graph: &Graph, value: Value) -> Option<Vec<Range<usize>>> {
         let spans = self.spans(graph, value);
+        if spans.len() < 2 {
+            return None;
+        }
         let (rows, len) = (graph.shape(value)[0], graph.shape(value).numel());
         let mut next = 0;
         let range = |span: &Span| {
@@ -118,7 +121,7 @@ impl Pages {
             next += span.len / (len / rows);
             first..next
         };
-        (spans.len() > 1).then(|| spans.iter().map(range).collect())
+        Some(spans.iter().map(range).collect())
     }
 }
 

@@ -26,7 +26,7 @@ fn bad_flags_are_explained() {
         ("--momentum 0.9", &["--momentum goes with --optimizer sgd, rmsprop or muon, not with adamw"]),
         ("--gamma 0.5", &["--gamma goes with --schedule step, multi-step or exponential"]),
         ("--schedule step", &["--schedule step needs --step-size"]),
-        ("--warmup-steps 5", &["--warmup-steps goes with"]),
+        ("--schedule one-cycle --warmup-steps 5", &["--warmup-steps goes with"]),
         (
             "--schedule constant --warmup-steps 5 --max-steps 5",
             &["--warmup-steps is 5", "the run has 5 steps"],

@@ -153,7 +153,6 @@ fn the_end_and_errors_give_the_terminal_back() {
     let ended = terminal.waits_for("code=0");
     assert!(ended.contains("saved in run") && ended.contains("test accuracy"), "{ended}");
     terminal.is_restored();
-    terminal.press("C-l");
     terminal.starts("train --device cpu --epochs 90 --lr 1e30 --optimizer sgd --ui tui --out bad");
     let ended = terminal.waits_for("code=1");
     assert!(ended.contains("training stopped, and the last checkpoint"), "{ended}");

@@ -85,7 +85,8 @@ fn arguments_that_are_missing_or_of_a_wrong_type() {
         (
             "init = \"he\"",
             "init is \"he\"; expected one of `default`, `kaiming_uniform`, `kaiming_uniform_fan_out`, \
-             `kaiming_normal`, `kaiming_normal_fan_out`, `xavier_uniform`, `xavier_normal`, `trunc_normal`",
+             `kaiming_normal`, `kaiming_normal_fan_out`, `xavier_uniform`, `xavier_normal`, `trunc_normal`, `dirac`, \
+             `whitening`",
         ),
         (
             "stride = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]",

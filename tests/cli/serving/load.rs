@@ -65,7 +65,8 @@ enum Outcome {
 
 /// One request on a connection that may be open already. Panics if the request is lost.
 fn ask(served: &Served, open: &mut Option<BufReader<TcpStream>>, request: &[u8]) -> Outcome {
-    if open.is_none() {
+    let fresh = open.is_none();
+    if fresh {
         match TcpStream::connect(served.address) {
             Ok(stream) => {
                 stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -76,10 +77,18 @@ fn ask(served: &Served, open: &mut Option<BufReader<TcpStream>>, request: &[u8])
         }
     }
     let stream = open.as_mut().unwrap();
-    stream.get_mut().write_all(request).expect("the request is sent");
+    // What the kernel accepts in the instant in which the listener closes is reset before the server has seen it.
+    let unseen = |error: &std::io::Error| fresh && error.kind() == ErrorKind::ConnectionReset;
+    match stream.get_mut().write_all(request) {
+        Err(error) if unseen(&error) => return Outcome::Refused,
+        sent => sent.expect("the request is sent"),
+    }
     let (mut length, mut last) = (0, false);
     for (number, line) in (0..).zip(stream.by_ref().lines()) {
-        let line = line.expect("the answer comes").to_ascii_lowercase();
+        let line = match line {
+            Err(error) if number == 0 && unseen(&error) => return Outcome::Refused,
+            line => line.expect("the answer comes").to_ascii_lowercase(),
+        };
         assert!(number > 0 || line == "http/1.1 200 ok", "{line}");
         if line.is_empty() {
             let mut body = vec![0; length];
