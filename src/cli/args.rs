@@ -166,7 +166,7 @@ pub struct BenchArgs {
     /// Measure the way of a data set's images to the network, with the network and without
     #[arg(long)]
     pub input_pipeline: bool,
-    /// The recipe of --input-pipeline, whose data and [augment] are used
+    /// The recipe of --input-pipeline, whose data and augmentation are used
     #[arg(long, value_name = "RECIPE.toml", requires = "input_pipeline")]
     pub recipe: Option<PathBuf>,
     /// The data set of --input-pipeline, as in `wgrad train` [default: the recipe's, or digits]

@@ -1,9 +1,9 @@
 //! `wgrad serve`: a run's model behind HTTP.
 //!
-//! A request's image is decoded on a thread for such work ([`routes`]) and waits in a queue; the one thread that owns
-//! the model ([`batcher`]) takes whatever waits, up to a batch, and computes it by the smallest plan that holds it. So a
+//! A request's image is decoded on a thread for such work (`routes`) and waits in a queue; the one thread that owns
+//! the model (`batcher`) takes whatever waits, up to a batch, and computes it by the smallest plan that holds it. So a
 //! lone request is a batch of one, and under load batches grow by themselves. Everything that strangers may ask for has
-//! a limit ([`limits`]): connections, headers, bodies, bytes in all, pixels, waiting requests, time.
+//! a limit (`limits`): connections, headers, bodies, bytes in all, pixels, waiting requests, time.
 
 mod api;
 mod batcher;
