@@ -10,7 +10,7 @@ use wgrad::data::{DataSource, Dataset, Normalization};
 use wgrad::graph::{Graph, Value};
 use wgrad::models::ModelSpec;
 use wgrad::ops::{add_scaled::AddScaled, cross_entropy::CrossEntropy, fill::Fill, mse::Mse};
-use wgrad::optim::{Adam, Curve, Schedule, Unit};
+use wgrad::optim::{Adam, Curve, Schedule, Unit, Warmup};
 use wgrad::train::program::Loss;
 use wgrad::train::{Device, DeviceChoice, Evaluation, Length, Observer, Settings, Trainer};
 
@@ -53,7 +53,7 @@ pub fn train(strength: f32) -> wgrad::Result<Evaluation> {
         length: Length::Epochs(4),
         loss: Some(Arc::new(Modest { strength })),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
-        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
+        schedule: Schedule { lr: 0.01, warmup: Warmup::NONE, curve: Curve::Constant, unit: Unit::Step },
         ..Settings::default()
     };
     let normalization = Normalization::of(&data.train)?;

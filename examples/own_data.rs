@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use wgrad::data::{Dataset, Images, Normalization, Split};
 use wgrad::models::{Model, Sequential};
 use wgrad::ops::{conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d, relu::Relu};
-use wgrad::optim::{Adam, Curve, Schedule, Unit};
+use wgrad::optim::{Adam, Curve, Schedule, Unit, Warmup};
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, Trainer};
 
@@ -69,7 +69,7 @@ pub fn train() -> wgrad::Result<f64> {
         length: Length::Epochs(5),
         batch_size: 32,
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
-        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
+        schedule: Schedule { lr: 0.01, warmup: Warmup::NONE, curve: Curve::Constant, unit: Unit::Step },
         ..Settings::default()
     };
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;

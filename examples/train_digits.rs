@@ -11,7 +11,7 @@ use wgrad::ops::{
     batch_norm::BatchNorm, conv2d::Conv2d, flatten::Flatten, linear::Linear, max_pool2d::MaxPool2d,
     relu::Relu,
 };
-use wgrad::optim::{Adam, Curve, Schedule, Unit};
+use wgrad::optim::{Adam, Curve, Schedule, Unit, Warmup};
 use wgrad::train::groups::GroupRules;
 use wgrad::train::metrics::EpochLine;
 use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, Trainer};
@@ -47,7 +47,7 @@ fn main() -> wgrad::Result<()> {
         length: Length::Epochs(8),
         update: Arc::new(Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: true }),
         groups: GroupRules::with_weight_decay(0.01),
-        schedule: Schedule { lr: 0.01, warmup_steps: 0, curve: Curve::Constant, unit: Unit::Step },
+        schedule: Schedule { lr: 0.01, warmup: Warmup::NONE, curve: Curve::Constant, unit: Unit::Step },
         seed,
         ..Settings::default()
     };

@@ -86,6 +86,21 @@ layers = [
 ]
 """
 
+SHIFTED = """\
+input = [3, 12, 13]
+layers = [
+  { conv2d = { out_channels = 8, kernel_size = 2 } }, "gelu",
+  { conv2d = { out_channels = 12, kernel_size = 3, padding = 1, bias = false } },
+  { max_pool2d = { kernel_size = 2 } },
+  { batch_norm = { weight = false, eps = 1e-12, momentum = 0.4 } }, "gelu",
+  { conv2d = { out_channels = 12, kernel_size = 3, padding = 1, bias = false } },
+  { batch_norm = { weight = false, momentum = 0.4 } }, "relu",
+  { max_pool2d = { kernel_size = 5 } }, "flatten",
+  { linear = { out_features = 10, bias = false } },
+  { multiply = { factor = 0.5 } },
+]
+"""
+
 
 DEFAULTS = {"schedule_args": {}, "min_lr": 0.0, "warmup_steps": 0}
 DEFAULTS |= {"total_steps": STEPS, "label_smoothing": 0.0, "clip_norm": None}
@@ -107,6 +122,11 @@ NETWORKS = [
         "mixed", MIXED, 6,
         "adamw", {"lr": 0.01, "weight_decay": 0.05}, "one_cycle",
         label_smoothing=0.1, clip_norm=1.0,
+    ),
+    network(
+        "shifted", SHIFTED, 7,
+        "sgd", {"lr": 0.1, "momentum": 0.85, "nesterov": True, "weight_decay": 1e-3}, "cosine",
+        label_smoothing=0.2,
     ),
 ]  # fmt: skip
 

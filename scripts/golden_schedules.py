@@ -63,6 +63,8 @@ CASES = [
     case("one_cycle", 0.3, 100),
     case("one_cycle", 0.05, 7),
     case("one_cycle", 0.02, 59, pct_start=0.15, div_factor=10.0, final_div_factor=100.0),
+    case("one_cycle", 0.02, 59, anneal_strategy="linear"),
+    case("one_cycle", 1.5, 476, pct_start=0.23, div_factor=5.0, final_div_factor=2.857, anneal_strategy="linear"),
     case("constant", 0.05, 31, warmup_steps=7),
     case("step", 0.1, 61, warmup_steps=5, step_size=9, gamma=0.5),
     case("multi_step", 0.1, 61, warmup_steps=5, milestones=[9, 30], gamma=0.5),

@@ -20,6 +20,7 @@ import golden_networks
 import golden_operators
 import golden_optimizers
 import golden_schedules
+import golden_torch
 import golden_zoo
 
 PARTS = {
@@ -29,6 +30,7 @@ PARTS = {
     "networks": golden_networks.write,
     "init": golden_init.write,
     "augment": golden_augment.write,
+    "torch": golden_torch.write,
     "zoo": golden_zoo.write,
 }
 

@@ -77,13 +77,15 @@ need_cargo() {
     done
 }
 
-# A linker for Rust and, on Linux, a Vulkan driver; Metal and DX12 come with their systems.
+# A linker for Rust, a terminal and, on Linux, a Vulkan driver; Metal and DX12 come with their systems.
 need_packages() {
     [ "$(uname -s)" = Linux ] || return 0
     local packages=()
     command -v cc > /dev/null || packages+=(gcc libc6-dev)
     have_vulkan_driver || packages+=(mesa-vulkan-drivers)
     have_vulkan_loader || packages+=(libvulkan1)
+    # The dashboard is tested in a terminal of tmux.
+    command -v tmux > /dev/null || packages+=(tmux)
     [ "${#packages[@]}" = 0 ] || install_packages "${packages[@]}"
 }
 

@@ -37,6 +37,17 @@ class Residual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
+class Multiply(nn.Module):
+    """Everything times a fixed factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
 def pair(value):
     """A spatial argument: an int (or "same") stays, [h, w] becomes a tuple."""
     return tuple(value) if isinstance(value, list) else value
@@ -44,6 +55,13 @@ def pair(value):
 
 def spatial(args):
     return {name: pair(value) for name, value in args.items()}
+
+
+def batch_norm(shape, weight=True, **args):
+    norm = nn.BatchNorm2d(shape[1], **args)
+    if not weight:
+        norm.register_parameter("weight", None)
+    return norm
 
 
 def layer_norm(shape, dims="chw", **args):
@@ -77,7 +95,7 @@ LAYERS = {
     "global_avg_pool2d": lambda s: nn.AdaptiveAvgPool2d(1),
     "flatten": lambda s: nn.Flatten(),
     "dropout": lambda s, **a: nn.Dropout(**a),
-    "batch_norm": lambda s, **a: nn.BatchNorm2d(s[1], **a),
+    "batch_norm": batch_norm,
     "group_norm": lambda s, **a: nn.GroupNorm(num_channels=s[1], **a),
     "instance_norm": lambda s, **a: nn.InstanceNorm2d(s[1], **a),
     "layer_norm": layer_norm,
@@ -94,6 +112,7 @@ LAYERS = {
     "tanh": lambda s: nn.Tanh(),
     "softplus": lambda s, **a: nn.Softplus(**a),
     "residual": residual,
+    "multiply": lambda s, **a: Multiply(**a),
 }
 
 

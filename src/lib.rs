@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod exchange;
 pub mod fetch;
 mod fields;
 pub mod files;

@@ -1,9 +1,10 @@
-"""wgrad beside PyTorch (and Burn and candle): the same networks, batches, optimizers and steps, in turn, in one run.
+"""wgrad beside PyTorch (and Burn, candle and tinygrad): the same networks, batches, optimizers and steps, in turn, in one run.
 
     python benches/compare/run.py                                  # everything that this machine has
     python benches/compare/run.py --networks seed-cnn,small-cnn --quick
-    python benches/compare/run.py --gpu                            # the table for a GPU: hardware adapters beside CUDA
+    python benches/compare/run.py --gpu                            # all figures for GPUs: hardware adapters beside CUDA
     python benches/compare/run.py --peers burn,candle              # also these, built before (see their Cargo.toml)
+    python benches/compare/run.py --peers tinygrad --networks seed-cnn,small-cnn       # see tinygrad_peer.py
 
 Needs Python 3.11 with torch, and `cargo build --release`. Every measurement is a process of its own, and contestants
 take turns for --rounds rounds, so that a slow minute of the machine hits all of them. Prints a table per network with
@@ -84,11 +85,12 @@ def arguments():
     parser.add_argument("--commit", help="what the binary was built from, if not this checkout")
     parser.add_argument("--networks", help="comma-separated; all by default")
     parser.add_argument("--only", help="comma-separated parts of contestants' names, such as 'wgrad cpu,torch cpu'")
-    parser.add_argument("--gpu", action="store_true", help="only hardware GPUs and CUDA, with kernel profiles")
+    parser.add_argument("--gpu", action="store_true", help="only hardware GPUs and CUDA; with --profile and --selftest")
+    parser.add_argument("--selftest", action="store_true", help="first check every operator on every adapter")
     parser.add_argument("--cpu", action="store_true", help="only the CPU and software adapters")
     parser.add_argument("--no-software", action="store_true", help="no software adapters")
     parser.add_argument("--no-compile", action="store_true", help="no torch.compile")
-    parser.add_argument("--peers", default="", help="comma-separated: burn, candle, or candle=PATH of its binary")
+    parser.add_argument("--peers", default="", help="comma-separated: burn, candle, tinygrad; or burn=PATH of its binary")
     parser.add_argument("--profile", action="store_true", help="also profile wgrad's kernels")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, help="steps of each measurement; depends on the network by default")
@@ -114,7 +116,10 @@ def wgrad_contestants(args):
         command = [args.wgrad, "bench", "--json", "--device", device["device"]]
         rows.append(Contestant(f"wgrad {name}", group, command, software, not native, wgrad=True))
         if group == "gpu":
-            rows.append(Contestant(f"wgrad {name} f16", group, [*command, "--precision", "f16"], caches=True, wgrad=True))
+            half = [*command, "--precision", "f16"]
+            rows.append(Contestant(f"wgrad {name} f16", group, half, caches=True, wgrad=True))
+            name = f"wgrad {name} f16 cooperative"
+            rows.append(Contestant(name, group, [*half, "--cooperative"], caches=True, wgrad=True))
     return rows
 
 
@@ -138,16 +143,22 @@ def pytorch_contestants(args):
 
 
 def peer_contestants(args):
-    backends = {"burn": [("flex", "cpu", False), ("wgpu", "cpu", True)], "candle": [("cpu", "cpu", False)]}
+    backends = {
+        "burn": [("flex", "cpu", False), ("wgpu", "cpu", True)],
+        "candle": [("cpu", "cpu", False)],
+        "tinygrad": [("cpu", "cpu", False), ("webgpu", "cpu", True)],
+    }
     rows = []
     for peer in filter(None, args.peers.split(",")):
         peer, _, given = peer.partition("=")
-        binary = Path(given or HERE / peer / "target" / "release" / f"compare-{peer}").resolve()
-        if not binary.exists():
-            print(f"skipped: {binary} is not built", file=sys.stderr)
+        program = [sys.executable, HERE / "tinygrad_peer.py"]
+        if peer != "tinygrad":
+            program = [Path(given or HERE / peer / "target" / "release" / f"compare-{peer}").resolve()]
+        if not program[-1].exists():
+            print(f"skipped: {program[-1]} is not built", file=sys.stderr)
             continue
         for backend, group, slow in backends[peer]:
-            command = [binary, "--backend", backend]
+            command = [*program, "--backend", backend]
             rows.append(Contestant(f"{peer} {backend}", group, command, slow=slow))
     return rows
 
@@ -315,6 +326,24 @@ def kernels(profiled):
     return peaks | {"kernels": sorted(rows, key=lambda row: -row["ms"])}
 
 
+def selftests(rows, args):
+    """Every operator's samples on every adapter that takes part, compared with the CPU path."""
+    found = {}
+    for row in rows:
+        if not row.wgrad or not row.caches or "--precision" in row.command:
+            continue
+        print(f"selftest: {row.name}", file=sys.stderr)
+        line = [args.wgrad, "selftest", "--json", "--device", row.command[row.command.index("--device") + 1]]
+        done = subprocess.run(line, capture_output=True, text=True)
+        operators = json.loads(done.stdout or "[]")
+        failures = [failure for operator in operators for failure in operator["failures"]]
+        if done.returncode != 0 and not failures:
+            failures = [done.stderr.strip()[-300:]]
+        samples = sum(operator["samples"] for operator in operators)
+        found[row.name] = {"operators": len(operators), "samples": samples, "failures": failures}
+    return found
+
+
 # ---- Telling -------------------------------------------------------------------------------
 
 
@@ -380,6 +409,9 @@ HEADER = ["", "ms/step", "p10-p90", "img/s", "x torch", "first step s", "cold s"
 
 
 def report(everything):
+    for name, found in everything.get("selftest", {}).items():
+        agree = f"{found['samples']} samples of {found['operators']} operators agree with the CPU path"
+        print(f"\n{name}: {agree if not found['failures'] else 'selftest failed: ' + '; '.join(found['failures'])}")
     for network in NETWORKS:
         results = everything["results"].get(network.name, [])
         for group in ("cpu", "gpu"):
@@ -424,6 +456,8 @@ def main():
     if not rows:
         sys.exit("nothing to compare: no such device or contestant here")
     everything = json.loads(read(args.out) or '{"results": {}}')
+    if args.gpu or args.selftest:
+        everything["selftest"] = selftests(rows, args)
     for name in names:
         found = compare(known[name], rows, args)
         # Other groups' results of an earlier run stay.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, value_parser};
 
+use super::train_args::Ui;
 use crate::data::DataSource;
 use crate::train::control::{Choice, Tta};
 use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
@@ -17,6 +18,9 @@ pub struct ResumeArgs {
     /// Print JSON, as in `wgrad train`
     #[arg(long)]
     pub json: bool,
+    /// How progress is shown
+    #[arg(long, value_name = "HOW", default_value = "auto", conflicts_with = "json")]
+    pub ui: Ui,
 }
 
 /// The arguments of `wgrad eval`.
@@ -37,7 +41,7 @@ pub struct EvalArgs {
     /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
     #[arg(long)]
     pub ema: bool,
-    /// Average the logits of views of each image: none, flip or flip-translate [default: the run's]
+    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// Also print the confusion matrix
@@ -242,7 +246,7 @@ pub struct ProveArgs {
     pub staged: bool,
 }
 
-fn sample_shape(text: &str) -> Result<[usize; 3], String> {
+pub(super) fn sample_shape(text: &str) -> Result<[usize; 3], String> {
     let sizes: Option<Vec<usize>> = text.split(',').map(|size| size.trim().parse().ok()).collect();
     let shape = sizes.and_then(|sizes| <[usize; 3]>::try_from(sizes).ok());
     shape

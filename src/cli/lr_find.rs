@@ -11,7 +11,7 @@ use super::report::{align_numbers, say, table};
 use super::train::Prepared;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::optim::{Curve, Schedule, Unit};
+use crate::optim::{Curve, Schedule, Unit, Warmup};
 use crate::train::lr_find::{LrFinder, LrFinding};
 use crate::train::recipe::Recipe;
 use crate::train::{Length, Observer, StepEvent};
@@ -76,7 +76,7 @@ fn find(args: &LrFindArgs, gamma: f64) -> Result<LrFinding> {
     let file = args.recipe.as_deref().map(Recipe::load).transpose()?;
     let mut recipe = Recipe::from_flags(args.flags.clone(), file).resolve()?;
     let curve = Curve::Exponential { gamma };
-    recipe.schedule = Schedule { lr: args.from, warmup_steps: 0, curve, unit: Unit::Step };
+    recipe.schedule = Schedule { lr: args.from, warmup: Warmup::NONE, curve, unit: Unit::Step };
     recipe.length = Length::Steps(args.points + SPARE);
     recipe.control = Default::default();
     recipe.checkpoint_every = None;

@@ -7,11 +7,15 @@ mod bench;
 mod bench_input;
 mod contact_sheet;
 mod cooperative;
+#[cfg(feature = "tui")]
+mod dashboard;
 mod device;
 mod devices;
 mod download;
 mod eval;
 mod explain;
+mod export;
+mod import;
 mod inspect;
 mod lr_find;
 mod manual;
@@ -43,6 +47,8 @@ pub use args::{
     BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, ProveArgs, ResumeArgs, SelftestArgs,
     TuneArgs,
 };
+pub use export::{ExportArgs, ExportFormat};
+pub use import::ImportArgs;
 pub use lr_find::LrFindArgs;
 pub use manual::{CompletionsArgs, ManArgs};
 pub use predict::PredictArgs;
@@ -51,7 +57,7 @@ pub use report_run::ReportArgs;
 pub use runs::{CompareArgs, RunOrder, RunsArgs};
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
-pub use train_args::TrainArgs;
+pub use train_args::{TrainArgs, Ui};
 
 use crate::error::{Error, Result};
 
@@ -83,6 +89,10 @@ pub enum Command {
     /// Classify images over HTTP: JSON for programs, a page for people
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Write a trained network for other tools: ONNX, PyTorch, safetensors
+    Export(ExportArgs),
+    /// Make a run of an ONNX file, to evaluate it, predict with it or serve it
+    Import(ImportArgs),
     /// Write a page about a run: curves, mistakes, figures
     Report(ReportArgs),
     /// List the runs of a folder with their results
@@ -123,6 +133,8 @@ pub fn run(command: Command, started: Instant) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Report(args) => report_run::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Compare(args) => runs::compare(&args),

@@ -35,7 +35,7 @@ pub struct PredictArgs {
     /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
     #[arg(long)]
     pub ema: bool,
-    /// Average the logits of views of each image: none, flip or flip-translate [default: the run's]
+    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// How many classes to name for each image, the most probable first

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::report::{bar, say};
 use super::train::Prepared;
@@ -10,8 +10,18 @@ use crate::train::{CacheFolder, Trainer, adopt as adopt_tensors};
 /// Puts pretrained weights in place of the initial ones, and says what is new.
 pub(super) fn adopt(trainer: &mut Trainer<'_>, source: &str, prepared: &Prepared) -> Result<()> {
     let path = locate(source, prepared.recipe.quiet)?;
-    let mut tensors = trainer.initial();
-    let adopted = adopt_tensors(&mut tensors, &TensorFile::read(&path)?, &prepared.head, &path)?;
+    take(trainer, &TensorFile::read(&path)?, &path, prepared)
+}
+
+/// The same of weights that were read from `path`.
+pub(super) fn take(
+    trainer: &mut Trainer<'_>,
+    file: &TensorFile,
+    path: &Path,
+    prepared: &Prepared,
+) -> Result<()> {
+    let mut tensors = trainer.initial()?;
+    let adopted = adopt_tensors(&mut tensors, file, &prepared.head, path)?;
     trainer.set_model(&tensors);
     if !adopted.fresh.is_empty() {
         let theirs =

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::Ui;
 use super::report::{bar, line, say};
 use crate::train::metrics::{EpochLine, EvaluationLine, StepLine, TestLine};
 use crate::train::weights::Tensors;
-use crate::train::{Observer, StepEvent};
+use crate::train::{Evaluation, Observer, StepEvent, Wish};
 
 /// Time between two lines about steps where there is no bar.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -25,15 +26,21 @@ pub(super) enum Style {
     Lines,
     /// What `metrics.jsonl` has, as it is written.
     Json,
+    /// A [`Dashboard`](super::dashboard::Dashboard).
+    #[cfg(feature = "tui")]
+    Dashboard,
 }
 
 impl Style {
-    /// What suits the terminal, or what is none.
-    pub(super) fn of_terminal(quiet: bool) -> Style {
-        match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Style::Quiet,
-            (_, true) => Style::Bar,
-            (_, false) => Style::Lines,
+    /// What is asked for; if nothing is, what suits the terminal, or what is none.
+    pub(super) fn of(ui: Ui, json: bool, quiet: bool) -> Style {
+        match ui {
+            #[cfg(feature = "tui")]
+            Ui::Tui => Style::Dashboard,
+            Ui::Auto if json => Style::Json,
+            Ui::Auto if quiet => Style::Quiet,
+            Ui::Auto if std::io::stderr().is_terminal() => Style::Bar,
+            Ui::Auto => Style::Lines,
         }
     }
 }
@@ -103,27 +110,34 @@ impl Observer for Display {
 
     fn epoch(&mut self, line: &EpochLine) {
         self.json(line);
-        let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
-        let averages = averaged(line.ema);
-        let width = self.epochs.to_string().len();
-        self.say(format!(
-            "epoch {epoch:>width$}/{}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
-             {:6.2} %{averages}  {img_per_s:.0} img/s",
-            self.epochs,
-            train_accuracy * 100.0,
-            test.test_loss,
-            test.test_accuracy * 100.0,
-        ));
+        self.say(epoch_text(line, self.epochs));
     }
 
     fn evaluation(&mut self, line: &EvaluationLine) {
         self.json(line);
-        let EvaluationLine { step, epoch, test, ema } = line;
-        let (loss, accuracy, averages) = (test.test_loss, test.test_accuracy * 100.0, averaged(*ema));
-        self.say(format!(
-            "epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %{averages}"
-        ));
+        self.say(evaluation_text(line));
     }
+}
+
+/// A line for an epoch that is done.
+pub(super) fn epoch_text(line: &EpochLine, epochs: u32) -> String {
+    let EpochLine { epoch, train_loss, train_accuracy, test, img_per_s, .. } = line;
+    let averages = averaged(line.ema);
+    let width = epochs.to_string().len();
+    format!(
+        "epoch {epoch:>width$}/{epochs}  train loss {train_loss:.4}  accuracy {:6.2} %  test loss {:.4}  accuracy \
+         {:6.2} %{averages}  {img_per_s:.0} img/s",
+        train_accuracy * 100.0,
+        test.test_loss,
+        test.test_accuracy * 100.0,
+    )
+}
+
+/// A line for an evaluation within an epoch.
+pub(super) fn evaluation_text(line: &EvaluationLine) -> String {
+    let EvaluationLine { step, epoch, test, ema } = line;
+    let (loss, accuracy, averages) = (test.test_loss, test.test_accuracy * 100.0, averaged(*ema));
+    format!("epoch {epoch}, step {step}  test loss {loss:.4}  accuracy {accuracy:6.2} %{averages}")
 }
 
 /// The accuracy of running averages, if they are kept.
@@ -132,9 +146,9 @@ fn averaged(ema: Option<TestLine>) -> String {
 }
 
 /// Two that watch the same run.
-pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
+pub(super) struct Both<'a>(pub(super) &'a mut dyn Observer, pub(super) &'a mut dyn Observer);
 
-impl<A: Observer, B: Observer> Observer for Both<A, B> {
+impl Observer for Both<'_> {
     fn step(&mut self, event: StepEvent) {
         self.0.step(event);
         self.1.step(event);
@@ -153,6 +167,18 @@ impl<A: Observer, B: Observer> Observer for Both<A, B> {
     fn evaluation(&mut self, line: &EvaluationLine) {
         self.0.evaluation(line);
         self.1.evaluation(line);
+    }
+
+    fn evaluated(&mut self, evaluation: &Evaluation) {
+        self.0.evaluated(evaluation);
+        self.1.evaluated(evaluation);
+    }
+
+    fn wish(&mut self) -> Wish {
+        match self.0.wish() {
+            Wish::GoOn => self.1.wish(),
+            wish => wish,
+        }
     }
 
     fn saved(&mut self, model: &Tensors) {

@@ -94,7 +94,7 @@ fn look(run: &Run, args: &ReportArgs, device: &Device, record: &Record) -> Resul
     // Another data set may be smaller.
     recipe.batch_size = recipe.batch_size.min(data.train.len());
     let normalization = about.normalization.clone();
-    let prepared = Prepared { recipe, data, model, normalization, head: vec![] };
+    let prepared = Prepared { recipe, data, model, normalization, head: vec![], imported: None };
     let trainer = prepared.trainer(device)?;
     let memory = trainer.memory()?;
     let kernels = pollster::block_on(trainer.profile())?;

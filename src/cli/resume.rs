@@ -1,5 +1,6 @@
 use super::ResumeArgs;
 use super::device;
+use super::progress::Style;
 use super::report::say;
 use super::train::{Prepared, finish};
 use crate::error::{Error, Result};
@@ -8,6 +9,7 @@ use crate::train::{Checkpoint, Environment, Run, files};
 
 /// `wgrad resume`
 pub(super) fn run(args: &ResumeArgs) -> Result<()> {
+    args.ui.check()?;
     let run = Run::open(&args.run)?;
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
     let model = files::read_text(&run.file("model.toml"))?;
@@ -30,7 +32,7 @@ pub(super) fn run(args: &ResumeArgs) -> Result<()> {
         let state = if step < total { "continuing" } else { "already finished" };
         say(format!("{state} at step {step} of {total} on {}", device.name()));
     }
-    finish(trainer, &prepared, &run, &device, args.json)
+    finish(trainer, &prepared, &run, &device, Style::of(args.ui, args.json, prepared.recipe.quiet))
 }
 
 /// The bits of a run depend on device, driver, threads and kernels: says so if one of them has changed.

@@ -3,29 +3,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::TrainArgs;
+#[cfg(feature = "tui")]
+use super::dashboard::{Dashboard, Facts};
 use super::device;
 use super::pretrained;
 use super::progress::{Both, Display, Style};
 use super::report::{self, bar, say};
 use super::report_run;
+use super::{TrainArgs, Ui};
 use crate::data::{
     DIGITS_CREDIT, DataSource, Dataset, LoadOptions, Normalization, clamp_batch_size, epoch_order,
 };
 use crate::error::{Error, Result};
+use crate::exchange::{Imported, import, is_onnx};
 use crate::models::{Model, ModelSpec};
 use crate::report::Picture;
 use crate::report::tensorboard::EventWriter;
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
-use crate::train::{Device, Ending, Length, PreviewSettings, Run, Settings, Trained, Trainer, preview};
+use crate::train::{
+    Device, Ending, Length, Observer, PreviewSettings, Run, Settings, Trained, Trainer, preview,
+};
 
 /// Training samples that TensorBoard is shown; pairs, for these may be mixed.
 const SHOWN: usize = 8;
 
 /// `wgrad train`
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    args.ui.check()?;
     let recipe = args.resolve()?;
     let cooperative = device::cooperative(recipe.cooperative, recipe.precision);
     let opened = device::open_with_table(&recipe.device, cooperative)?;
@@ -51,7 +57,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if !args.json {
         prepared.introduce(&device, &trainer);
     }
-    finish(trainer, &prepared, &run, &device, args.json)
+    let style = Style::of(args.ui, args.json, prepared.recipe.quiet);
+    finish(trainer, &prepared, &run, &device, style)
 }
 
 /// Trains to the end, says how well the model does, and leaves a page about the run; of an interrupted one too.
@@ -60,14 +67,14 @@ pub(super) fn finish(
     prepared: &Prepared,
     run: &Run,
     device: &Device,
-    json: bool,
+    style: Style,
 ) -> Result<()> {
     let begun = trainer.progress().step;
     let wanted = prepared.recipe.tensorboard && begun < trainer.total_steps();
     let events = wanted.then(|| events(run, prepared, begun, device));
-    let trained = watch(&mut trainer, prepared, events.transpose()?, json);
+    let trained = watch(&mut trainer, prepared, events.transpose()?, (style, device));
     match &trained {
-        Ok(trained) if json => {
+        Ok(trained) if style == Style::Json => {
             say(report::line(&report::evaluation_report(&trained.evaluation, &prepared.data.classes))?);
         }
         Ok(trained) => conclude(prepared, trained, &trainer, run),
@@ -105,7 +112,8 @@ fn events(run: &Run, prepared: &Prepared, done: u64, device: &Device) -> Result<
 fn rehearse(trainer: &mut Trainer<'_>, prepared: &Prepared, device: &Device) -> Result<()> {
     prepared.introduce(device, trainer);
     let begun = Instant::now();
-    let Trained { evaluation, .. } = watch(trainer, prepared, None, false)?;
+    let style = Style::of(Ui::Auto, false, prepared.recipe.quiet);
+    let Trained { evaluation, .. } = watch(trainer, prepared, None, (style, device))?;
     say(format!(
         "dry run: one step and the evaluation of {} images took {:.2} s, test loss {:.4}; nothing was written",
         prepared.data.test.len(),
@@ -123,14 +131,21 @@ pub(super) struct Prepared {
     pub(super) normalization: Option<Normalization>,
     /// The tensors that depend on the number of classes; looked for only if weights are pretrained.
     pub(super) head: Vec<String>,
+    /// The weights that came with the model, if it is an ONNX file.
+    pub(super) imported: Option<TensorFile>,
 }
 
 impl Prepared {
     /// Loads the data and binds the model; `model` is a model file's text, if it is not the recipe's.
     pub(super) fn new(mut recipe: ResolvedRecipe, model: Option<&str>) -> Result<Prepared> {
-        let spec = match model {
-            Some(text) => ModelSpec::parse(&recipe.model, text)?,
-            None => ModelSpec::load(&recipe.model)?,
+        let (spec, imported) = match model {
+            Some(text) => (ModelSpec::parse(&recipe.model, text)?, None),
+            None if is_onnx(Path::new(&recipe.model)) => {
+                let Imported { spec, weights, notes, .. } = import(Path::new(&recipe.model))?;
+                notes.iter().for_each(|note| eprintln!("note: {note}"));
+                (spec, Some(weights))
+            }
+            None => (ModelSpec::load(&recipe.model)?, None),
         };
         let mut data = load_data(&recipe.data, &recipe.load_options(), recipe.quiet)?;
         let (batch_size, clamped) = clamp_batch_size(recipe.batch_size, data.train.len());
@@ -148,9 +163,10 @@ impl Prepared {
         }
         recipe.total_steps((data.train.len() / batch_size) as u64)?;
         let model = spec.bind(data.image, data.classes.len())?.averaging(recipe.control.tta.views());
-        let head = if recipe.pretrained.is_some() { spec.head(data.image)? } else { vec![] };
+        let pretrained = recipe.pretrained.is_some() || imported.is_some();
+        let head = if pretrained { spec.head(data.image)? } else { vec![] };
         let normalization = if recipe.normalize { Normalization::of(&data.train)? } else { None };
-        Ok(Prepared { recipe, data, model, normalization, head })
+        Ok(Prepared { recipe, data, model, normalization, head, imported })
     }
 
     /// Leaves one step, and one batch to evaluate.
@@ -181,6 +197,9 @@ impl Prepared {
     /// The same from the weights that the recipe names, if it names any.
     pub(super) fn started(&self, device: &Device) -> Result<Trainer<'_>> {
         let mut trainer = self.trainer(device)?;
+        if let Some(weights) = &self.imported {
+            pretrained::take(&mut trainer, weights, Path::new(&self.recipe.model), self)?;
+        }
         if let Some(path) = &self.recipe.init {
             initialise(&mut trainer, path, self.recipe.quiet)?;
         }
@@ -199,7 +218,7 @@ impl Prepared {
         if self.recipe.quiet {
             return;
         }
-        let parameters: usize = trainer.initial().values().map(|tensor| tensor.data.len()).sum();
+        let parameters = trainer.elements();
         let memory =
             trainer.device_bytes().map(|bytes| format!(", {:.1} MiB on it", bytes as f64 / 1048576.0));
         say(format!("device  {}{}", device.name(), memory.unwrap_or_default()));
@@ -251,7 +270,7 @@ pub(super) fn load_data(source: &DataSource, options: &LoadOptions, quiet: bool)
 
 /// Overwrites initial weights by those of a file and says which were missing or left over.
 fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()> {
-    let mut tensors = trainer.initial();
+    let mut tensors = trainer.initial()?;
     let leftovers = weights::merge(&mut tensors, &TensorFile::read(path)?, path)?;
     trainer.set_model(&tensors);
     let list = |names: &[String]| names.join(", ");
@@ -274,29 +293,52 @@ fn initialise(trainer: &mut Trainer<'_>, path: &Path, quiet: bool) -> Result<()>
 }
 
 /// Trains until the end or Ctrl-C, and shows how far it is.
+#[cfg_attr(not(feature = "tui"), expect(unused_variables, reason = "only the dashboard names the device"))]
 fn watch(
     trainer: &mut Trainer<'_>,
     prepared: &Prepared,
-    events: Option<EventWriter>,
-    json: bool,
+    mut events: Option<EventWriter>,
+    (style, device): (Style, &Device),
 ) -> Result<Trained> {
-    let stop = stop_flag()?;
+    let stop = stop_flag(style)?;
     let total = trainer.total_steps();
     let epochs = match prepared.recipe.length {
         Length::Epochs(epochs) => epochs,
         Length::Steps(steps) => u64::from(steps).div_ceil(trainer.steps_per_epoch()) as u32,
     };
-    let style = if json { Style::Json } else { Style::of_terminal(prepared.recipe.quiet) };
-    let mut display = Display::new(total, trainer.progress().step, epochs, style);
-    let Some(events) = events else {
-        let trained = pollster::block_on(trainer.train(&mut display, &stop));
-        display.finish();
-        return trained;
+    let done = trainer.progress().step;
+    #[cfg(feature = "tui")]
+    let facts = Facts {
+        run: trainer.run().map_or(String::new(), |run| run.path.display().to_string()),
+        model: prepared.model.name().to_string(),
+        device: device.name(),
+        device_bytes: trainer.device_bytes(),
+        classes: prepared.data.classes.clone(),
+        epochs,
+        steps: total,
+        done,
     };
-    let mut both = Both(display, events);
-    let trained = pollster::block_on(trainer.train(&mut both, &stop));
-    both.0.finish();
-    if let Some(error) = both.1.failure() {
+    let events_too = &mut events;
+    let mut train = |shown: &mut dyn Observer| {
+        let Some(events) = events_too else { return pollster::block_on(trainer.train(shown, &stop)) };
+        pollster::block_on(trainer.train(&mut Both(shown, events), &stop))
+    };
+    let trained = match style {
+        #[cfg(feature = "tui")]
+        Style::Dashboard => {
+            let mut dashboard = Dashboard::open(facts, stop.clone())?;
+            let trained = train(&mut dashboard);
+            dashboard.close(prepared.recipe.quiet);
+            trained
+        }
+        style => {
+            let mut display = Display::new(total, done, epochs, style);
+            let trained = train(&mut display);
+            display.finish();
+            trained
+        }
+    };
+    if let Some(error) = events.as_ref().and_then(EventWriter::failure) {
         eprintln!("warning: TensorBoard's events are not all written: {error}");
     }
     trained
@@ -330,14 +372,23 @@ fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: 
 }
 
 /// A flag that Ctrl-C raises; a second Ctrl-C ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+fn stop_flag(style: Style) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
     ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
+        let again = raised.swap(true, Ordering::Relaxed);
+        match style {
+            // It shows that it is stopping.
+            #[cfg(feature = "tui")]
+            Style::Dashboard if !again => {}
+            #[cfg(feature = "tui")]
+            Style::Dashboard => super::dashboard::give_back(),
+            _ if again => {}
+            _ => eprintln!("stopping after the steps in flight; Ctrl-C again stops at once"),
+        }
+        if again {
             std::process::exit(130);
         }
-        eprintln!("stopping after the steps in flight; Ctrl-C again stops at once");
     })
     .map_err(|error| Error::Recipe(format!("cannot listen for Ctrl-C: {error}")))?;
     Ok(flag)

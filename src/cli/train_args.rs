@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::error::Result;
 use crate::train::recipe::{Recipe, ResolvedRecipe};
@@ -30,9 +30,34 @@ pub struct TrainArgs {
     /// Print JSON: a line per logged step and per evaluation, as in metrics.jsonl, then the last evaluation
     #[arg(long)]
     pub json: bool,
+    /// How progress is shown
+    #[arg(long, value_name = "HOW", default_value = "auto", conflicts_with = "json")]
+    pub ui: Ui,
     /// The flags: one for each setting of a recipe.
     #[command(flatten)]
     pub flags: Recipe,
+}
+
+/// How a run's progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// A bar on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// A live dashboard: curves, mistakes, log, and keys to pause, save and stop
+    #[cfg(feature = "tui")]
+    Tui,
+}
+
+impl Ui {
+    /// Fails if it cannot be shown here.
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Ui::Auto => Ok(()),
+            #[cfg(feature = "tui")]
+            Ui::Tui => super::dashboard::require_terminal(),
+        }
+    }
 }
 
 impl TrainArgs {

@@ -5,12 +5,13 @@ use std::ops::{AddAssign, DivAssign, MulAssign, SubAssign};
 use bytemuck::Pod;
 use num_traits::{Float, FromPrimitive};
 
-use super::{Step, TensorDesc};
+use super::{Lanes, Step, TensorDesc};
 use crate::tensor::Shape;
 
 /// The element type of a CPU evaluation: f32 for use, f64 for reference.
 pub trait Real:
     Float
+    + Lanes
     + FromPrimitive
     + Pod
     + Send

@@ -13,6 +13,8 @@ pub(super) struct Entry<'a> {
     name: Option<&'a str>,
     /// How many such layers.
     pub(super) repeat: usize,
+    /// What it reads, in a container `graph`.
+    pub(super) inputs: Option<&'a Value>,
 }
 
 impl<'a> Entry<'a> {
@@ -22,12 +24,12 @@ impl<'a> Entry<'a> {
             "a layer is a name or a table with one key, such as { linear = { out_features = 10 } }";
         let table = match entry {
             Value::String(layer) => {
-                return Ok(Entry { layer, arguments: Table::new(), name: None, repeat: 1 });
+                return Ok(Entry { layer, arguments: Table::new(), name: None, repeat: 1, inputs: None });
             }
             Value::Table(table) => table,
             other => return Err(format!("{FORM}, not {}", describe(other))),
         };
-        let mut keys = table.iter().filter(|(key, _)| !["name", "repeat"].contains(&key.as_str()));
+        let mut keys = table.iter().filter(|(key, _)| !["name", "repeat", "inputs"].contains(&key.as_str()));
         let (layer, arguments) = match (keys.next(), keys.next()) {
             (Some((layer, Value::Table(arguments))), None) => (layer, arguments.clone()),
             (Some((layer, other)), None) => {
@@ -49,7 +51,7 @@ impl<'a> Entry<'a> {
                 "\"{name}\" is the name of {repeat} layers; {{}} in it stands for 1, 2, ..."
             ));
         }
-        Ok(Entry { layer, arguments, name, repeat })
+        Ok(Entry { layer, arguments, name, repeat, inputs: table.get("inputs") })
     }
 
     /// The name of the layer's tensors for the `count`th of the repeated layers; none if that is the position.

@@ -15,11 +15,13 @@
 //! ]
 //! ```
 //!
-//! An entry is a bare name or a table with one key. Besides the operators of [`crate::ops::registry`] there are four
+//! An entry is a bare name or a table with one key. Besides the operators of [`crate::ops::registry`] there are five
 //! containers: `residual = { body = [...], shortcut = [...] }` adds its branches (no shortcut: the identity),
 //! `concat = { branches = [[...], [...]] }` puts the branches' channels together, `scale = { by = [...] }` multiplies each
 //! channel by what its layers make of the input (squeeze and excitation), and `sequential = { layers = [...] }` groups
-//! layers. `layer_scale = { init_value = 1e-6 }` multiplies each channel by a trained factor, `multiply = { factor = 0.1 }`
+//! layers, and `graph = { nodes = [...] }` has layers that read what any of those before them made: a node
+//! `{ name = "sum", inputs = ["a", "b"], add = {} }` (`add`, `mul` and `concat` take several inputs, layers one; without
+//! `inputs` a node reads the one before it, and `"input"` is what the graph is given). `layer_scale = { init_value = 1e-6 }` multiplies each channel by a trained factor, `multiply = { factor = 0.1 }`
 //! everything by a fixed one.
 //!
 //! Parameters are named as PyTorch's `nn.Sequential` names them: every entry counts, `3.body.0.weight`. An entry may have
@@ -59,6 +61,7 @@ mod model;
 mod parse;
 mod spec;
 mod summary;
+mod wired;
 mod zoo;
 
 pub use containers::{Concat, Residual, Scale, Sequential};
@@ -66,4 +69,7 @@ pub use factors::{LayerScale, Multiply};
 pub use model::Model;
 pub use spec::ModelSpec;
 pub use summary::{LayerRow, Summary, summary};
+pub use wired::{Join, Wire, Wired, Wiring};
 pub use zoo::built_in;
+
+pub(crate) use parse::layer;

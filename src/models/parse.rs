@@ -1,9 +1,11 @@
+use std::collections::HashMap;
+
 use toml::{Table, Value};
 
 use super::blocks::Blocks;
 use super::entry::{Entry, describe, scope};
 use super::factors::FACTORS;
-use super::{Concat, Residual, Scale, Sequential};
+use super::{Concat, Join, Residual, Scale, Sequential, Wire, Wired, Wiring};
 use crate::error::nearest;
 use crate::ops::{self, Layer, LayerParser, unknown_argument};
 
@@ -15,7 +17,7 @@ const MAX_LAYERS: usize = 10_000;
 const MAX_VALUES: usize = 1_000_000;
 
 /// Layers that hold others; all others are operators of the registry or made of some.
-const CONTAINERS: [&str; 4] = ["concat", "residual", "scale", "sequential"];
+const CONTAINERS: [&str; 5] = ["concat", "graph", "residual", "scale", "sequential"];
 
 /// Arguments that may be `"classes"`.
 const COUNTS: [&str; 2] = ["out_features", "out_channels"];
@@ -56,6 +58,9 @@ impl<'a> Parser<'a> {
         for (index, entry) in entries.iter().enumerate() {
             let at = format!("{at}[{index}]");
             let entry = Entry::of(entry).map_err(|message| format!("{at}: {message}"))?;
+            if entry.inputs.is_some() {
+                return Err(format!("{at}: inputs are for the nodes of a graph"));
+            }
             for count in 1..=entry.repeat {
                 let layer = self.layer(&entry, &at)?;
                 layers = match entry.name(count) {
@@ -96,6 +101,7 @@ impl<'a> Parser<'a> {
     fn container(&mut self, name: &str, arguments: &Table, at: &str) -> Result<Box<dyn Layer>, String> {
         let known: &[&str] = match name {
             "concat" => &["branches", "names"],
+            "graph" => &["nodes"],
             "residual" => &["body", "shortcut", "names"],
             "scale" => &["by"],
             _ => &["layers"],
@@ -113,6 +119,7 @@ impl<'a> Parser<'a> {
         let names = names.transpose()?;
         Ok(match name {
             "concat" => Box::new(self.concat(layers, names, &at_first)?),
+            "graph" => Box::new(self.wired(layers, &at_first)?),
             "residual" => {
                 let body = self.layers(layers, &at_first)?;
                 let shortcut = arguments.get("shortcut");
@@ -132,6 +139,40 @@ impl<'a> Parser<'a> {
             "scale" => Box::new(Scale::new(self.layers(layers, &at_first)?)),
             _ => Box::new(self.layers(layers, &at_first)?),
         })
+    }
+
+    /// The nodes of a `graph`: an entry's `inputs` are names of nodes before it, or `"input"`; without them it reads the
+    /// node before it.
+    fn wired(&mut self, value: &Value, at: &str) -> Result<Wired, String> {
+        let Value::Array(entries) = value else {
+            return Err(format!("{at} is a list of nodes, not {}", describe(value)));
+        };
+        let mut wired = Wired::default();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (index, value) in entries.iter().enumerate() {
+            let at = format!("{at}[{index}]");
+            let entry = Entry::of(value).map_err(|message| format!("{at}: {message}"))?;
+            let name = entry.name(1).unwrap_or_else(|| index.to_string());
+            let before = if index == 0 { Wire::Input } else { Wire::Node(index - 1) };
+            let inputs = match entry.inputs {
+                None => vec![before],
+                Some(inputs) => wires(inputs, &places).map_err(|message| format!("{at}.inputs {message}"))?,
+            };
+            let (join, count) = (Join::of(entry.layer), inputs.len());
+            if entry.repeat != 1 || !join.map_or(count == 1, |join| join.takes(count)) {
+                return Err(format!("{at}: {} takes other than {count} inputs, or is repeated", entry.layer));
+            }
+            let layer = match join {
+                Some(join) if entry.arguments.is_empty() => Wiring::Join(join),
+                Some(_) => return Err(format!("{at}: {} has no arguments in a graph", entry.layer)),
+                None => Wiring::Layer(self.layer(&entry, &at)?),
+            };
+            if places.insert(name.clone(), index).is_some() {
+                return Err(format!("{at}: there are two nodes \"{name}\""));
+            }
+            wired = wired.push(name, layer, inputs);
+        }
+        Ok(wired)
     }
 
     fn concat(&mut self, value: &Value, names: Option<Vec<String>>, at: &str) -> Result<Concat, String> {
@@ -188,6 +229,22 @@ fn check_number(value: &Value) -> Result<(), &'static str> {
         Value::Table(table) => table.values().try_for_each(check_number),
         _ => Ok(()),
     }
+}
+
+/// What a node of a graph reads.
+fn wires(value: &Value, places: &HashMap<String, usize>) -> Result<Vec<Wire>, String> {
+    let names = value.as_array().ok_or_else(|| format!("is a list of names, not {}", describe(value)))?;
+    let wire = |name: &Value| match name.as_str() {
+        Some("input") => Ok(Wire::Input),
+        Some(name) if places.contains_key(name) => Ok(Wire::Node(places[name])),
+        _ => Err(format!("has {name}, which is no node before this one")),
+    };
+    names.iter().map(wire).collect()
+}
+
+/// Makes a layer that holds no others from its name and arguments.
+pub(crate) fn layer(name: &str, arguments: Table) -> Result<Box<dyn Layer>, String> {
+    Parser::new(&Blocks::default(), None).plain(name, arguments, name)
 }
 
 /// Names of branches, in a list.

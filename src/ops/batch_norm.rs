@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cast::Cast;
 use super::conv2d::Conv2d;
+use super::fill::Fill;
 use super::shared::batch_norm_grad::NormalizationGrad;
 use super::shared::batch_norm_host::{Channels, Data};
 use super::shared::matrix::Matrix;
@@ -39,11 +40,14 @@ pub struct BatchNorm {
     pub momentum: f32,
     /// Whether to scale and shift each channel.
     pub affine: bool,
+    /// Whether the scale is a parameter. Without, `affine` only shifts: there is no `weight`, as if
+    /// `register_parameter("weight", None)` had been said of PyTorch's layer.
+    pub weight: bool,
 }
 
 impl Default for BatchNorm {
     fn default() -> BatchNorm {
-        BatchNorm { eps: 1e-5, momentum: 0.1, affine: true }
+        BatchNorm { eps: 1e-5, momentum: 0.1, affine: true, weight: true }
     }
 }
 
@@ -52,13 +56,17 @@ impl Layer for BatchNorm {
         let channels = graph.shape(input).get(1).copied().unwrap_or(1);
         let mut affine = vec![];
         if self.affine {
-            affine.push(graph.parameter("weight", [channels], Init::Constant(1.0))?);
+            affine.push(if self.weight {
+                graph.parameter("weight", [channels], Init::Constant(1.0))?
+            } else {
+                graph.apply1(Fill { shape: [channels].into(), value: 1.0 }, &[])?
+            });
             affine.push(graph.parameter("bias", [channels], Init::Constant(0.0))?);
         }
         let running_mean = graph.statistic("running_mean", [channels], 0.0)?;
         let running_var = graph.statistic("running_var", [channels], 1.0)?;
         // As torchvision's and timm's FrozenBatchNorm2d: what is frozen keeps its statistics, and is normalised by them.
-        let frozen = self.affine && graph.freezes("weight") && graph.freezes("bias");
+        let frozen = self.affine && (!self.weight || graph.freezes("weight")) && graph.freezes("bias");
         let op = Normalization::new(self.eps, if frozen { Mode::Eval } else { graph.mode() });
         let running = [running_mean, running_var];
         let statistics: &[Value] = if op.statistics == Statistics::Running { &running } else { &[] };

@@ -5,13 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::shared::average::lanes;
-use super::shared::pool::{Dims, Pool, Tap};
-use super::shared::simd::vectorised_call;
+use super::shared::pool::{Dims, Pool, Tap, Windows};
+use super::shared::simd::Loop;
 use super::shared::unary::CHUNK;
 use super::{Draw, Layer, Operator, Pair, Sample, parse_layer};
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, DispatchBuilder, Graph, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::{DType, Shape};
 
 /// The registry's line.
@@ -147,62 +147,58 @@ impl MaxPool2d {
         let rows = (CHUNK / dims.row()).max(1);
         let chunk = rows * dims.row();
         let (first, second) = ((&mut *output.real, chunk), (&mut *taps.real, chunk));
-        context.host.for_each_chunk_pair(first, second, &|i, output, taps| {
-            vectorised_call(forward_rows, (&dims, input, i * rows, output, taps));
+        context.host.for_each_chunk_pair(first, second, &|i, output, winners| {
+            Rows { dims: &dims, input, first: i * rows, output, winners }.vectorised();
         });
     }
 }
 
 /// Rows of outputs from a row on, counted over all images.
-#[inline(always)]
-fn forward_rows<T: Real>((dims, input, first, output, taps): (&Dims, &[T], usize, &mut [T], &mut [T])) {
-    let (inside, mut border) = (dims.whole_window(), vec![]);
-    let pixels = output.chunks_exact_mut(dims.c).zip(taps.chunks_exact_mut(dims.c));
-    for (at, (output, winners)) in pixels.enumerate() {
-        let (row, q) = (first + at / dims.q, at % dims.q);
-        let image = &input[row / dims.p * dims.image()..][..dims.image()];
-        let (taps, first) = dims.taps([row % dims.p, q], &inside, &mut border);
-        forward_pixel(&image[first..], taps, output, winners);
-    }
+struct Rows<'a, T> {
+    dims: &'a Dims,
+    input: &'a [T],
+    first: usize,
+    output: &'a mut [T],
+    winners: &'a mut [T],
 }
 
-/// Channels that a CPU kernel keeps in registers.
-const LANES: usize = 8;
-
-/// One output pixel: the largest value and its tap, for all channels.
-#[inline(always)]
-fn forward_pixel<T: Real>(image: &[T], taps: &[Tap<T>], output: &mut [T], winners: &mut [T]) {
-    let (blocks, rest) = output.as_chunks_mut::<LANES>();
-    let (winner_blocks, winner_rest) = winners.as_chunks_mut::<LANES>();
-    let first_rest = blocks.len() * LANES;
-    for (i, (output, winners)) in blocks.iter_mut().zip(winner_blocks).enumerate() {
-        (*output, *winners) = largest(image, taps, i * LANES);
-    }
-    for (i, (output, winner)) in rest.iter_mut().zip(winner_rest).enumerate() {
-        ([*output], [*winner]) = largest(image, taps, first_rest + i);
-    }
-}
-
-/// The largest values of `N` channels and their taps.
-#[inline(always)]
-fn largest<T: Real, const N: usize>(image: &[T], taps: &[Tap<T>], channel: usize) -> ([T; N], [T; N]) {
-    let Some((first, others)) = taps.split_first() else {
-        return ([T::neg_infinity(); N], [-T::one(); N]);
-    };
-    let pixel = |tap: &Tap<T>| -> [T; N] {
-        let channels = &image[tap.offset + channel..][..N];
-        channels.try_into().expect("a slice of N elements")
-    };
-    let (mut best, mut winners) = (pixel(first), [first.number; N]);
-    for tap in others {
-        let values = pixel(tap);
-        for i in 0..N {
-            let wins = (values[i] > best[i]) | values[i].is_nan();
-            best[i] = if wins { values[i] } else { best[i] };
-            winners[i] = if wins { tap.number } else { winners[i] };
+impl<T: Real> Loop for Rows<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Rows { dims, input, first, output, winners } = self;
+        let mut windows = Windows::new(dims);
+        let rows = output.chunks_exact_mut(dims.row()).zip(winners.chunks_exact_mut(dims.row()));
+        for (row, (output, winners)) in rows.enumerate().map(|(i, row)| (first + i, row)) {
+            let (image, p) = (&input[row / dims.p * dims.image()..][..dims.image()], row % dims.p);
+            let pixels = output.chunks_exact_mut(dims.c).zip(winners.chunks_exact_mut(dims.c));
+            for (q, (output, winners)) in pixels.enumerate() {
+                let (taps, first) = windows.at([p, q]);
+                let channels = output.chunks_mut(T::width::<S>()).zip(winners.chunks_mut(T::width::<S>()));
+                for (i, (output, winners)) in channels.enumerate() {
+                    largest(simd, &image[first + i * T::width::<S>()..], taps, output, winners);
+                }
+            }
         }
     }
-    (best, winners)
+}
+
+/// The largest values of a vector of channels and their taps.
+#[inline(always)]
+fn largest<T: Real, S: Simd>(simd: S, image: &[T], taps: &[Tap<T>], output: &mut [T], winners: &mut [T]) {
+    let Some((first, others)) = taps.split_first() else {
+        output.fill(T::neg_infinity());
+        return winners.fill(-T::one());
+    };
+    let pixel = |tap: &Tap<T>| T::load(simd, &image[tap.offset..][..output.len()]);
+    let (mut best, mut winner) = (pixel(first), T::splat(simd, first.number));
+    for tap in others {
+        let values = pixel(tap);
+        let wins = T::wins(simd, values, best);
+        best = T::select(simd, wins, values, best);
+        winner = T::select(simd, wins, T::splat(simd, tap.number), winner);
+    }
+    T::store(simd, output, best);
+    T::store(simd, winners, winner);
 }
 
 /// The gradient: `(grad_output, taps) -> grad_input`.
@@ -250,48 +246,51 @@ impl MaxPool2dGrad {
         let dims = self.forward.pool().dims(&self.shape);
         let (grad, winners) = (inputs[0].real, inputs[1].real);
         context.host.for_each_chunk(outputs[0].real, dims.image(), &|n, image| {
-            let first = n * dims.p * dims.row();
-            let winners = &winners[first..first + dims.p * dims.row()];
-            vectorised_call(backward_image, (&dims, &grad[first..], winners, image));
+            let pixels = n * dims.p * dims.row()..(n + 1) * dims.p * dims.row();
+            let (grad, winners) = (&grad[pixels.clone()], &winners[pixels]);
+            ImageGrad { dims: &dims, grad, winners, image }.vectorised();
         });
     }
 }
 
 /// The gradient of one image.
-#[inline(always)]
-fn backward_image<T: Real>((dims, grad, winners, image): (&Dims, &[T], &[T], &mut [T])) {
-    image.fill(T::zero());
-    let (inside, mut border) = (dims.whole_window(), vec![]);
-    let pixels = grad.chunks_exact(dims.c).zip(winners.chunks_exact(dims.c));
-    for (at, (grad, winners)) in pixels.enumerate() {
-        let (taps, first) = dims.taps([at / dims.q, at % dims.q], &inside, &mut border);
-        backward_pixel(grad, winners, taps, &mut image[first..]);
-    }
+struct ImageGrad<'a, T> {
+    dims: &'a Dims,
+    grad: &'a [T],
+    winners: &'a [T],
+    image: &'a mut [T],
 }
 
-/// Adds the gradient of one output pixel to the pixels that have won it, for all channels.
-#[inline(always)]
-fn backward_pixel<T: Real>(grad: &[T], winners: &[T], taps: &[Tap<T>], image: &mut [T]) {
-    let (blocks, rest) = grad.as_chunks::<LANES>();
-    let (winner_blocks, winner_rest) = winners.as_chunks::<LANES>();
-    let first_rest = blocks.len() * LANES;
-    for (i, (grad, winners)) in blocks.iter().zip(winner_blocks).enumerate() {
-        give(*grad, *winners, taps, &mut image[i * LANES..]);
-    }
-    for (i, (grad, winner)) in rest.iter().zip(winner_rest).enumerate() {
-        give([*grad], [*winner], taps, &mut image[first_rest + i..]);
-    }
-}
-
-/// Adds the gradient of `N` channels to the pixels that have won them.
-#[inline(always)]
-fn give<T: Real, const N: usize>(grad: [T; N], winners: [T; N], taps: &[Tap<T>], image: &mut [T]) {
-    for tap in taps {
-        let pixel: &mut [T; N] =
-            (&mut image[tap.offset..][..N]).try_into().expect("a slice of N elements");
-        for i in 0..N {
-            pixel[i] += if winners[i] == tap.number { grad[i] } else { T::zero() };
+impl<T: Real> Loop for ImageGrad<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let ImageGrad { dims, grad, winners, image } = self;
+        image.fill(T::zero());
+        let mut windows = Windows::new(dims);
+        let rows = grad.chunks_exact(dims.row()).zip(winners.chunks_exact(dims.row()));
+        for (p, (grad, winners)) in rows.enumerate() {
+            let pixels = grad.chunks_exact(dims.c).zip(winners.chunks_exact(dims.c));
+            for (q, (grad, winners)) in pixels.enumerate() {
+                let (taps, first) = windows.at([p, q]);
+                let channels = grad.chunks(T::width::<S>()).zip(winners.chunks(T::width::<S>()));
+                for (i, (grad, winners)) in channels.enumerate() {
+                    give(simd, grad, winners, taps, &mut image[first + i * T::width::<S>()..]);
+                }
+            }
         }
+    }
+}
+
+/// Adds the gradient of a vector of channels to the pixels that have won them.
+#[inline(always)]
+fn give<T: Real, S: Simd>(simd: S, grad: &[T], winners: &[T], taps: &[Tap<T>], image: &mut [T]) {
+    let (gradient, winner) = (T::load(simd, grad), T::load(simd, winners));
+    let zero = T::splat(simd, T::zero());
+    for tap in taps {
+        let pixel = &mut image[tap.offset..][..grad.len()];
+        let wins = T::equals(simd, winner, T::splat(simd, tap.number));
+        let sum = T::plus(simd, T::load(simd, pixel), T::select(simd, wins, gradient, zero));
+        T::store(simd, pixel, sum);
     }
 }
 

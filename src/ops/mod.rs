@@ -8,12 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Value, reverse_walk};
 
-pub(crate) use shared::average::AveragePool;
+pub(crate) use shared::average::{Average, AveragePool, Boxes, Side};
 pub use shared::epilogue::Epilogue;
 pub(crate) use shared::layer::unknown_argument;
 pub use shared::layer::{Layer, LayerParser, parse_layer};
 pub use shared::reduction::Reduction;
 pub use shared::sample::{Draw, Sample, SampleInput};
+pub(crate) use shared::sample_norm::Forward as SampleNormForward;
+pub(crate) use shared::unary::Unary;
 pub use shared::window::{Padding, Pair, Same, Window};
 
 /// A shader file and the shared snippets that are appended to it.

@@ -1,9 +1,13 @@
 //! `torch.Tensor.sum_to_size`: sums a tensor to a smaller shape that broadcasts to it; the gradient of broadcasting.
 
-use super::shared::binary::{broadcast_shape, broadcast_strides, coordinates, offset, physical_extents};
+use std::cmp::Reverse;
+
+use super::shared::broadcast::{Walk, broadcast_shape, broadcast_strides, physical_extents};
+use super::shared::simd::Loop;
+use super::shared::unary::CHUNK;
 use super::{Draw, Operator, Sample};
 use crate::error::Result;
-use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
+use crate::graph::{Backward, Context, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
 use crate::tensor::Shape;
 use crate::cpu_kernel;
 
@@ -44,8 +48,8 @@ impl Op for SumTo {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) {
-        let walk = Walk::new(&lower.inputs[0].shape, &self.shape);
-        let Walk { keep, sum, input, output } = walk;
+        let walk = Sums::new(&lower.inputs[0].shape, &self.shape);
+        let Sums { keep, sum, input, output } = walk;
         let (count, dtype) = (self.shape.numel(), lower.inputs[0].dtype);
         lower
             .dispatch("sum_to", "forward")
@@ -68,37 +72,85 @@ impl Op for SumTo {
 }
 
 impl SumTo {
-    fn eval<T: Real>(&self, _: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
-        let walk = Walk::new(inputs[0].shape(), &self.shape);
-        for i in 0..self.shape.numel() {
-            let at = coordinates(i, walk.keep);
-            let first = offset(at, walk.input);
-            let terms = (0..walk.sum.iter().product()).map(|j| first + offset(coordinates(j, walk.sum), walk.input));
-            outputs[0].real[offset(at, walk.output)] = terms.map(|term| inputs[0].real[term]).sum();
+    fn eval<T: Real>(&self, context: &Context<T>, inputs: &[View<T>], outputs: &mut [ViewMut<T>]) {
+        /// Sums that share a cache line.
+        const LINE: usize = 16;
+        let walk = Sums::new(inputs[0].shape(), &self.shape);
+        let kept = walk.kept();
+        let summed = Walk::new(walk.sum, [walk.input]);
+        let output = &mut outputs[0].real[..];
+        let chunk = output.len().div_ceil(context.host.threads()).next_multiple_of(LINE).min(CHUNK);
+        context.host.for_each_chunk(output, chunk, &|i, output| {
+            let (kept, summed, input) = (&kept, &summed, inputs[0].real);
+            SomeSums { kept, summed, input, first: i * chunk, output }.vectorised();
+        });
+    }
+}
+
+/// Sums of the output from one on. Each adds its terms in the order in which they lie in memory.
+struct SomeSums<'a, T> {
+    kept: &'a Walk<1>,
+    summed: &'a Walk<1>,
+    input: &'a [T],
+    first: usize,
+    output: &'a mut [T],
+}
+
+impl<T: Real> Loop for SomeSums<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let SomeSums { kept, summed, input, first, mut output } = self;
+        let ([stride], [step], count) = (kept.inner_strides(), summed.inner_strides(), summed.len());
+        for ([from], len) in kept.runs(first..first + output.len()) {
+            let sums = output.split_off_mut(..len).expect("a run lies in the output");
+            sums.fill(-T::zero());
+            for ([offset], terms) in summed.runs(0..count) {
+                let input = &input[from + offset..];
+                if stride == 1 {
+                    for term in 0..terms {
+                        for (sum, x) in sums.iter_mut().zip(&input[term * step..]) {
+                            *sum += *x;
+                        }
+                    }
+                    continue;
+                }
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    for term in 0..terms {
+                        *sum += input[i * stride + term * step];
+                    }
+                }
+            }
         }
     }
 }
 
 /// How the input is walked: extents that are kept and that are summed, with the strides of both tensors.
-struct Walk {
+struct Sums {
     keep: [usize; 4],
     sum: [usize; 4],
     input: [usize; 4],
     output: [usize; 4],
 }
 
-impl Walk {
-    fn new(input: &Shape, output: &Shape) -> Walk {
+impl Sums {
+    fn new(input: &Shape, output: &Shape) -> Sums {
         let extents = physical_extents(input);
         let output_strides = broadcast_strides(output, input);
         let [_, e1, e2, e3] = extents;
         let kept: [bool; 4] = output_strides.map(|stride| stride != 0);
-        Walk {
+        Sums {
             keep: std::array::from_fn(|i| if kept[i] { extents[i] } else { 1 }),
             sum: std::array::from_fn(|i| if kept[i] { 1 } else { extents[i] }),
             input: [e1 * e2 * e3, e2 * e3, e3, 1],
             output: output_strides,
         }
+    }
+
+    /// The dimensions that are kept, in the order in which they lie in the output.
+    fn kept(&self) -> Walk<1> {
+        let mut order = [0, 1, 2, 3];
+        order.sort_by_key(|dim| Reverse(self.output[*dim]));
+        Walk::new(order.map(|dim| self.keep[dim]), [order.map(|dim| self.input[dim])])
     }
 }
 

@@ -22,7 +22,7 @@ pub use lion::Lion;
 pub use muon::{AdjustLr, Muon};
 pub use plateau::{Plateau, PlateauState};
 pub use rmsprop::RmsProp;
-pub use schedule::{Curve, RunLength, Schedule, Unit};
+pub use schedule::{Anneal, Curve, RunLength, Schedule, Unit, Warmup};
 pub use sgd::Sgd;
 
 use crate::ops::Shader;

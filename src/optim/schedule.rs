@@ -12,13 +12,35 @@ use super::Plateau;
 pub struct Schedule {
     /// The learning rate: where the curve starts, or a one-cycle's maximum.
     pub lr: f64,
-    /// Steps of warmup: step `t` of them has the rate `lr (t + 1) / warmup_steps`. The curve starts after them, with
-    /// its own count of steps, and has the rest of the run (`SequentialLR` of a `LinearLR` and the curve).
-    pub warmup_steps: u64,
+    /// The warmup: step `t` of its `n` has the rate `lr (t + 1) / n`. The curve starts after them, with its own count of
+    /// steps, and has the rest of the run (`SequentialLR` of a `LinearLR` and the curve).
+    pub warmup: Warmup,
     /// The shape of the rest of the run.
     pub curve: Curve,
     /// What the curve counts.
     pub unit: Unit,
+}
+
+/// How long a warmup is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Warmup {
+    /// So many steps.
+    Steps(u64),
+    /// This share of the run, in 0..1.
+    Share(f64),
+}
+
+impl Warmup {
+    /// No warmup.
+    pub const NONE: Warmup = Warmup::Steps(0);
+
+    /// Its steps in a run of so many.
+    pub fn steps(self, run: u64) -> u64 {
+        match self {
+            Warmup::Steps(steps) => steps,
+            Warmup::Share(share) => (share * run as f64) as u64,
+        }
+    }
 }
 
 /// What a curve counts: how often the learning rate changes after the warmup.
@@ -85,8 +107,8 @@ pub enum Curve {
         /// The rate that the last step approaches (`eta_min`).
         min_lr: f64,
     },
-    /// `OneCycleLR` with `anneal_strategy="cos"`, two phases and `cycle_momentum=False`: from `lr / div_factor` up to
-    /// `lr`, then down to `lr / div_factor / final_div_factor`.
+    /// `OneCycleLR` with two phases and `cycle_momentum=False`: from `lr / div_factor` up to `lr`, then down to
+    /// `lr / div_factor / final_div_factor`.
     OneCycle {
         /// Part of the run in which the rate rises, in 0..=1.
         pct_start: f64,
@@ -94,17 +116,40 @@ pub enum Curve {
         div_factor: f64,
         /// The first rate over the last.
         final_div_factor: f64,
+        /// The way up and down (`anneal_strategy`).
+        anneal: Anneal,
     },
+}
+
+/// How a rate goes from one value to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anneal {
+    /// Along half a cosine.
+    #[default]
+    Cosine,
+    /// Along a straight line.
+    Linear,
+}
+
+impl Anneal {
+    /// From `start` to `end`, `done` in 0..=1.
+    fn between(self, start: f64, end: f64, done: f64) -> f64 {
+        match self {
+            Anneal::Cosine => end + (start - end) * (1.0 + (PI * done).cos()) / 2.0,
+            Anneal::Linear => start + (end - start) * done,
+        }
+    }
 }
 
 impl Schedule {
     /// The learning rate of the step that comes after `step` others. A plateau's is where it starts, until
     /// [`PlateauState`](super::PlateauState) says another.
     pub fn learning_rate(&self, step: u64, run: RunLength) -> f64 {
-        if step < self.warmup_steps {
-            return self.lr * ((step + 1) as f64 / self.warmup_steps as f64);
+        let warmup = self.warmup.steps(run.steps);
+        if step < warmup {
+            return self.lr * ((step + 1) as f64 / warmup as f64);
         }
-        let (step, total) = (step - self.warmup_steps, run.steps.saturating_sub(self.warmup_steps));
+        let (step, total) = (step - warmup, run.steps.saturating_sub(warmup));
         let unit = match self.unit {
             Unit::Step => 1,
             Unit::Epoch => run.steps_per_epoch.max(1),
@@ -143,19 +188,21 @@ impl Curve {
                     into -= len;
                     len = len.saturating_mul(*t_mult);
                 }
-                anneal(lr, *min_lr, into as f64 / len as f64)
+                Anneal::Cosine.between(lr, *min_lr, into as f64 / len as f64)
             }
-            Curve::Cosine { min_lr } => anneal(lr, *min_lr, step as f64 / total_steps.max(1) as f64),
-            Curve::OneCycle { pct_start, div_factor, final_div_factor } => {
+            Curve::Cosine { min_lr } => {
+                Anneal::Cosine.between(lr, *min_lr, step as f64 / total_steps.max(1) as f64)
+            }
+            Curve::OneCycle { pct_start, div_factor, final_div_factor, anneal } => {
                 let first = lr / div_factor;
                 let last = first / final_div_factor;
                 // Both ends are where PyTorch puts them, though the top then may lie between two steps.
                 let (step, top) = (step as f64, pct_start * total_steps as f64 - 1.0);
                 if step <= top {
-                    anneal(first, lr, part(step, top))
+                    anneal.between(first, lr, part(step, top))
                 } else {
                     let end = total_steps as f64 - 1.0;
-                    anneal(lr, last, part(step - top, end - top))
+                    anneal.between(lr, last, part(step - top, end - top))
                 }
             }
         }
@@ -164,11 +211,6 @@ impl Curve {
 
 fn power(gamma: f64, exponent: u64) -> f64 {
     gamma.powf(exponent as f64)
-}
-
-/// From `start` to `end` along half a cosine, `done` in 0..=1.
-fn anneal(start: f64, end: f64, done: f64) -> f64 {
-    end + (start - end) * (1.0 + (PI * done).cos()) / 2.0
 }
 
 /// `step / len`; a phase of no length is over. (PyTorch divides by zero there.)
@@ -184,11 +226,16 @@ mod tests {
         RunLength { steps, steps_per_epoch: 1 }
     }
 
+    fn one_cycle(pct_start: f64) -> Schedule {
+        let anneal = Anneal::Cosine;
+        let curve = Curve::OneCycle { pct_start, div_factor: 25.0, final_div_factor: 1e4, anneal };
+        Schedule { lr: 0.1, warmup: Warmup::NONE, curve, unit: Unit::Step }
+    }
+
     #[test]
     fn runs_too_short_for_a_phase_have_finite_rates() {
         for pct_start in [0.0, 0.1, 0.5, 1.0] {
-            let curve = Curve::OneCycle { pct_start, div_factor: 25.0, final_div_factor: 1e4 };
-            let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve, unit: Unit::Step };
+            let schedule = one_cycle(pct_start);
             for total in 1..=12 {
                 for step in 0..total {
                     let rate = schedule.learning_rate(step, of(total));
@@ -196,15 +243,24 @@ mod tests {
                 }
             }
         }
-        let schedule =
-            Schedule { lr: 0.1, warmup_steps: 3, curve: Curve::Cosine { min_lr: 0.0 }, unit: Unit::Step };
+        let schedule = Schedule {
+            lr: 0.1,
+            warmup: Warmup::Steps(3),
+            curve: Curve::Cosine { min_lr: 0.0 },
+            unit: Unit::Step,
+        };
         assert_eq!(schedule.learning_rate(3, of(3)), 0.1);
     }
 
     #[test]
+    fn a_share_of_the_run_is_rounded_down() {
+        let steps = |run| Warmup::Share(0.3).steps(run);
+        assert_eq!([1, 3, 4, 10, 440].map(steps), [0, 0, 1, 3, 132]);
+    }
+
+    #[test]
     fn a_rise_over_the_whole_run_ends_at_the_top() {
-        let curve = Curve::OneCycle { pct_start: 1.0, div_factor: 25.0, final_div_factor: 1e4 };
-        let schedule = Schedule { lr: 0.1, warmup_steps: 0, curve, unit: Unit::Step };
+        let schedule = one_cycle(1.0);
         assert!((schedule.learning_rate(0, of(10)) - 0.1 / 25.0).abs() < 1e-15);
         assert!((schedule.learning_rate(9, of(10)) - 0.1).abs() < 1e-15);
     }

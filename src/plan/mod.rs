@@ -28,7 +28,7 @@ pub(crate) use colour::{Lifetime, colour};
 pub use liveness::Liveness;
 pub use memory::{MemoryUse, RUNS_IN_FLIGHT, UNIFORM_SLOT, buffer_bytes, page_lists, shared_temporaries};
 pub use micro_batches::micro_inputs;
-pub use pages::{PageSet, Pages, Span};
+pub use pages::{PageSet, Pages, Span, TensorPlace};
 pub use print::describe;
 pub use profile::KernelTime;
 pub use resident::{Data, Resident};

@@ -34,6 +34,35 @@ pub struct PageSet {
     page_lens: Vec<usize>,
 }
 
+/// Where a tensor lies in pages, in its parts.
+#[derive(Debug)]
+pub struct TensorPlace<'a> {
+    /// The tensor's name.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a Shape,
+    parts: Vec<&'a mut [f32]>,
+}
+
+impl TensorPlace<'_> {
+    /// Overwrites it by a tensor in PyTorch's order.
+    pub fn write(self, data: &[f32]) {
+        let layout = Layout::of(self.shape);
+        match <[&mut [f32]; 1]>::try_from(self.parts) {
+            Ok([whole]) => layout.write_physical(data, whole),
+            Err(parts) => {
+                let physical = layout.to_physical(data);
+                let mut rest = physical.as_slice();
+                for part in parts {
+                    let (own, after) = rest.split_at(part.len());
+                    part.copy_from_slice(own);
+                    rest = after;
+                }
+            }
+        }
+    }
+}
+
 /// The layout of parameters (and gradients and optimizer state) and of running statistics.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
@@ -124,17 +153,22 @@ impl PageSet {
         self.page_lens.iter().map(|&len| vec![T::default(); len]).collect()
     }
 
-    /// Copies a tensor, given in PyTorch's order, into pages.
-    pub fn store(&self, pages: &mut [Vec<f32>], name: &str, data: &[f32]) {
-        let Some(&index) = self.by_name.get(name) else { return };
-        let (_, shape, spans) = &self.tensors[index];
-        let physical = Layout::of(shape).to_physical(data);
-        let mut rest = physical.as_slice();
-        for span in spans {
-            let (part, after) = rest.split_at(span.len);
-            pages[span.page][span.offset..span.offset + span.len].copy_from_slice(part);
-            rest = after;
-        }
+    /// Each tensor's place in pages, to be overwritten.
+    pub fn places<'a>(&'a self, pages: &'a mut [Vec<f32>]) -> Vec<TensorPlace<'a>> {
+        let mut rest: Vec<&mut [f32]> = pages.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut take = |span: &Span| {
+            let of_page = std::mem::take(&mut rest[span.page]);
+            let padding = span.offset - (self.page_lens[span.page] - of_page.len());
+            let (part, after) = of_page.split_at_mut(padding).1.split_at_mut(span.len);
+            rest[span.page] = after;
+            part
+        };
+        let place = |(name, shape, spans): &'a (String, Shape, Vec<Span>)| TensorPlace {
+            name,
+            shape,
+            parts: spans.iter().map(&mut take).collect(),
+        };
+        self.tensors.iter().map(place).collect()
     }
 
     /// All tensors of pages, in PyTorch's order.

@@ -36,34 +36,43 @@ impl Layout {
 
     /// Reorders row-major (PyTorch) elements into this layout.
     pub fn to_physical<T: Copy>(&self, logical: &[T]) -> Vec<T> {
-        self.reorder(logical, |out, logical, (row_major, physical)| out[physical] = logical[row_major])
+        let mut physical = logical.to_vec();
+        self.write_physical(logical, &mut physical);
+        physical
+    }
+
+    /// The same into memory that is there.
+    pub fn write_physical<T: Copy>(&self, logical: &[T], physical: &mut [T]) {
+        let [pixels, channels] = self.pixels_and_channels();
+        self.transpose(logical, physical, [channels, pixels]);
     }
 
     /// Reorders elements of this layout into row-major (PyTorch) order.
     pub fn to_logical<T: Copy>(&self, physical: &[T]) -> Vec<T> {
-        self.reorder(physical, |out, data, (row_major, physical)| out[row_major] = data[physical])
+        let mut logical = physical.to_vec();
+        let [pixels, channels] = self.pixels_and_channels();
+        self.transpose(physical, &mut logical, [pixels, channels]);
+        logical
     }
 
-    fn reorder<T: Copy>(&self, data: &[T], place: impl Fn(&mut [T], &[T], (usize, usize))) -> Vec<T> {
-        assert_eq!(
-            data.len(),
-            self.shape.numel(),
-            "a layout of {} was given {} elements",
-            self.shape,
-            data.len()
-        );
-        let mut out = data.to_vec();
-        let Some([n, c, h, w]) = self.shape.as_4d() else { return out };
-        for sample in 0..n {
-            for channel in 0..c {
-                for pixel in 0..h * w {
-                    let row_major = (sample * c + channel) * h * w + pixel;
-                    let physical = (sample * h * w + pixel) * c + channel;
-                    place(&mut out, data, (row_major, physical));
-                }
+    /// A sample as a matrix; what is row-major in memory has one column.
+    fn pixels_and_channels(&self) -> [usize; 2] {
+        self.shape.as_4d().map_or([self.shape.numel(), 1], |[_, c, h, w]| [h * w, c])
+    }
+
+    /// Transposes the matrices of all samples.
+    fn transpose<T: Copy>(&self, data: &[T], out: &mut [T], [rows, columns]: [usize; 2]) {
+        let (wanted, given) = (self.shape.numel(), [data.len(), out.len()]);
+        assert_eq!(given, [wanted; 2], "elements of a layout of {}", self.shape);
+        if rows == 1 || columns == 1 {
+            return out.copy_from_slice(data);
+        }
+        for (data, out) in data.chunks_exact(rows * columns).zip(out.chunks_exact_mut(rows * columns)) {
+            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                let source = data[column..].iter().step_by(columns);
+                out.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
             }
         }
-        out
     }
 }
 

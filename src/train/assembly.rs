@@ -34,12 +34,12 @@ pub(super) struct Assembly {
     pub(super) program: Arc<Program>,
     pub(super) session: Session,
     pub(super) recomputes: bool,
-    /// Whether what the settings freeze is frozen in it.
-    pub(super) frozen: bool,
+    /// The epoch, from 0, whose frozen parameters it has.
+    pub(super) epoch: u32,
 }
 
 impl Assembly {
-    pub(super) async fn new(parts: &Parts<'_>, settings: &Settings, frozen: bool) -> Result<Assembly> {
+    pub(super) async fn new(parts: &Parts<'_>, settings: &Settings, epoch: u32) -> Result<Assembly> {
         let Parts { model, data, normalization, device } = parts;
         let mut task = settings.task(data);
         let [train, test_feed] = Feed::choose(data, device, settings.placement);
@@ -56,7 +56,7 @@ impl Assembly {
             loss: settings.loss.clone(),
             update: settings.update.clone(),
             groups: settings.groups.clone(),
-            frozen,
+            epoch,
             averages: settings.ema.is_some(),
             clip: settings.adaptive_clip.map(|clip| Arc::new(clip) as Arc<dyn GradientRule>),
         };
@@ -69,19 +69,19 @@ impl Assembly {
         for (feed, split) in [(train, &data.train), (test_feed, &data.test)] {
             feed.install(&mut session, split, normalization.as_ref()).await?;
         }
-        Ok(Assembly { task, feed, test_feed, program, session, recomputes, frozen })
+        Ok(Assembly { task, feed, test_feed, program, session, recomputes, epoch })
     }
 }
 
 impl Trainer<'_> {
-    /// Trains all parameters from the epoch on in which frozen ones are to be: by a program that computes their
-    /// gradients too, from the state in which the run is.
-    pub(super) async fn thaw_when_due(&mut self) -> Result<()> {
-        let due = self.settings.unfreeze_at.is_some_and(|epoch| self.progress.epoch >= epoch);
-        if !self.assembly.frozen || !due {
+    /// Where this epoch freezes other parameters than the one before, goes on with a program that computes the gradients
+    /// of those that are trained now, from the state in which the run is.
+    pub(super) async fn freeze_and_thaw(&mut self) -> Result<()> {
+        let (groups, epoch) = (&self.settings.groups, self.progress.epoch);
+        if groups.freezing(self.assembly.epoch) == groups.freezing(epoch) {
             return Ok(());
         }
-        let mut next = Assembly::new(&self.parts, &self.settings, false).await?;
+        let mut next = Assembly::new(&self.parts, &self.settings, epoch).await?;
         for list in state_lists(&next.program) {
             let pages = self.assembly.session.read_pages(list).await?;
             next.session.write_pages(list, &pages);

@@ -15,6 +15,8 @@ pub struct GroupRules {
     pub layer_decay: Option<f64>,
     /// What is said of parameters by patterns; of several that give a parameter the same setting, the last counts.
     pub overrides: Vec<GroupOverride>,
+    /// The epoch, from 0, from which on what is frozen from the start is trained; never if left open.
+    pub unfreeze_at: Option<u32>,
 }
 
 /// Settings of the parameters whose names match a pattern.
@@ -26,8 +28,10 @@ pub struct GroupOverride {
     pub lr_factor: Option<f64>,
     /// Weight decay.
     pub weight_decay: Option<f64>,
-    /// Whether they are not trained, as long as anything is frozen.
+    /// Whether they are not trained from the start, until [`GroupRules::unfreeze_at`].
     pub freeze: bool,
+    /// The epoch, from 0, from which on they are not trained any more.
+    pub freeze_after: Option<u32>,
 }
 
 impl GroupRules {
@@ -36,14 +40,19 @@ impl GroupRules {
         GroupRules { weight_decay, ..GroupRules::default() }
     }
 
-    /// Whether any rule freezes.
-    pub fn freezes(&self) -> bool {
-        self.overrides.iter().any(|rule| rule.freeze)
+    /// Which rules freeze in an epoch. While this stays the same, so does what is frozen.
+    pub fn freezing(&self, epoch: u32) -> Vec<bool> {
+        let thawed = self.unfreeze_at.is_some_and(|at| epoch >= at);
+        let freezes = |rule: &GroupOverride| {
+            rule.freeze && !thawed || rule.freeze_after.is_some_and(|after| epoch >= after)
+        };
+        self.overrides.iter().map(freezes).collect()
     }
 
-    /// Whether a parameter is frozen.
-    pub fn is_frozen(&self, name: &str) -> bool {
-        self.overrides.iter().any(|rule| rule.freeze && matches(&rule.pattern, name))
+    /// Whether a parameter is frozen in an epoch.
+    pub fn is_frozen(&self, name: &str, epoch: u32) -> bool {
+        let rules = self.overrides.iter().zip(self.freezing(epoch));
+        rules.into_iter().any(|(rule, freezes)| freezes && matches(&rule.pattern, name))
     }
 
     /// The settings of each parameter of a graph, in order. What the graph has [frozen](Graph::freeze) keeps its value.
@@ -95,10 +104,14 @@ impl GroupRules {
                 return Err(Error::Recipe(format!("the pattern \"{pattern}\" matches no parameter{near}")));
             }
         }
-        if self.freezes() && names().all(|name| self.is_frozen(name)) {
-            return Err(Error::Recipe("every parameter is frozen: nothing would be trained".to_string()));
+        let changes = self.overrides.iter().filter_map(|rule| rule.freeze_after).chain(self.unfreeze_at);
+        match [0].into_iter().chain(changes).find(|epoch| names().all(|name| self.is_frozen(name, *epoch))) {
+            None => Ok(()),
+            Some(0) => Err(Error::Recipe("every parameter is frozen: nothing would be trained".to_string())),
+            Some(epoch) => Err(Error::Recipe(format!(
+                "every parameter is frozen after {epoch} epochs: nothing would be trained then"
+            ))),
         }
-        Ok(())
     }
 }
 
@@ -194,7 +207,7 @@ mod tests {
             weight_decay: 0.1,
             no_decay_on_norms_and_biases: true,
             layer_decay: Some(0.5),
-            overrides: vec![],
+            ..GroupRules::default()
         };
         let get = |rules: &GroupRules, graph: &Graph| -> Vec<(f32, f32)> {
             rules.of(graph).unwrap().iter().map(|group| (group.rate, group.weight_decay)).collect()
@@ -204,7 +217,7 @@ mod tests {
             pattern: pattern.to_string(),
             lr_factor,
             weight_decay,
-            freeze: false,
+            ..GroupOverride::default()
         };
         rules.overrides = vec![rule("*", Some(2.0), None), rule("1.*", Some(0.0), Some(0.3))];
         assert_eq!(get(&rules, &graph), [(0.5, 0.1), (0.0, 0.3), (0.0, 0.3), (2.0, 0.1)]);
@@ -218,6 +231,28 @@ mod tests {
             "{message}"
         );
         rules.overrides = vec![GroupOverride { freeze: true, ..rule("*", None, None) }];
-        assert!(rules.of(&graph).unwrap_err().to_string().starts_with("every parameter is frozen"));
+        assert!(rules.of(&graph).unwrap_err().to_string().starts_with("every parameter is frozen:"));
+        rules.overrides = vec![GroupOverride { freeze_after: Some(2), ..rule("*", None, None) }];
+        assert!(rules.of(&graph).unwrap_err().to_string().contains("is frozen after 2 epochs"));
+    }
+
+    #[test]
+    fn rules_freeze_in_their_epochs() {
+        let rule = |pattern: &str, freeze, freeze_after| GroupOverride {
+            pattern: pattern.to_string(),
+            freeze,
+            freeze_after,
+            ..GroupOverride::default()
+        };
+        let overrides = vec![rule("a", true, None), rule("b", false, Some(3)), rule("c", true, Some(4))];
+        let rules = GroupRules { overrides, unfreeze_at: Some(2), ..GroupRules::default() };
+        let frozen = |epoch| ["a", "b", "c"].map(|name| rules.is_frozen(name, epoch));
+        assert_eq!(frozen(0), [true, false, true]);
+        assert_eq!(frozen(1), [true, false, true]);
+        assert_eq!(frozen(2), [false, false, false]);
+        assert_eq!(frozen(3), [false, true, false]);
+        assert_eq!(frozen(4), [false, true, true]);
+        assert_eq!(rules.freezing(2), rules.freezing(2));
+        assert_ne!(rules.freezing(2), rules.freezing(3));
     }
 }

@@ -24,9 +24,11 @@ pub mod recipe;
 mod run;
 mod session;
 mod settings;
+mod torch_file;
 mod trainer;
 pub mod tune;
 pub mod weights;
+pub mod whitening;
 
 pub use crate::files;
 pub use augmented::{Drawn, Fed, TrainFeed};
@@ -46,4 +48,4 @@ pub use recipe::{DeviceChoice, Length, Recompute};
 pub use run::{Run, RunModel};
 pub use session::Session;
 pub use settings::Settings;
-pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer};
+pub use trainer::{Ending, Observer, StepEvent, Trained, Trainer, Wish};

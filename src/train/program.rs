@@ -62,8 +62,8 @@ pub struct Optimizing {
     pub update: Arc<dyn Update>,
     /// Settings of the parameters.
     pub groups: GroupRules,
-    /// Whether what the rules freeze is frozen; if not, all are trained.
-    pub frozen: bool,
+    /// The epoch, from 0, which says what the rules freeze.
+    pub epoch: u32,
     /// Whether running averages of the weights are kept.
     pub averages: bool,
     /// What clips gradients by units before the update.
@@ -74,7 +74,7 @@ impl Optimizing {
     /// The same weight decay on all parameters, and nothing else.
     pub fn plain(update: Arc<dyn Update>, weight_decay: f32) -> Optimizing {
         let groups = GroupRules::with_weight_decay(f64::from(weight_decay));
-        Optimizing { loss: None, update, groups, frozen: false, averages: false, clip: None }
+        Optimizing { loss: None, update, groups, epoch: 0, averages: false, clip: None }
     }
 
     /// The program of these graphs, with the settings of each parameter.
@@ -88,7 +88,7 @@ impl Optimizing {
     /// The names of the parameters of a graph that are not trained.
     fn frozen(&self, graph: &Graph) -> HashSet<String> {
         let parameters = graph.parameters().into_iter().map(|value| graph.nodes()[value.node].name.clone());
-        parameters.filter(|name| self.frozen && self.groups.is_frozen(name)).collect()
+        parameters.filter(|name| self.groups.is_frozen(name, self.epoch)).collect()
     }
 }
 

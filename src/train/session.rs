@@ -2,6 +2,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use super::device::{Device, in_parallel};
 use crate::error::Result;
 use crate::graph::{LossScale, Step};
@@ -98,11 +100,15 @@ impl Session {
 
     /// Overwrites the pages of a list.
     pub fn write_pages(&mut self, list: PageList, pages: &[Vec<f32>]) {
+        /// Elements that one thread copies at a time.
+        const PIECE: usize = 1 << 18;
         match self {
             Session::Gpu(session, _) => session.write_pages(list, pages),
             Session::Cpu(session, ..) => {
                 for (own, given) in session.pages_mut(list).iter_mut().zip(pages) {
-                    own.copy_from_slice(given);
+                    // In pieces, because what is written for the first time is made by the system page by page.
+                    let pieces = own.par_chunks_mut(PIECE).zip(given.par_chunks(PIECE));
+                    pieces.for_each(|(own, given)| own.copy_from_slice(given));
                 }
             }
         }

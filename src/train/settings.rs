@@ -26,8 +26,6 @@ pub struct Settings {
     pub update: Arc<dyn Update>,
     /// Weight decay, learning-rate factors and frozen parameters.
     pub groups: GroupRules,
-    /// The epoch, from 0, before which frozen parameters are not trained; never if left open.
-    pub unfreeze_at: Option<u32>,
     /// The learning rate.
     pub schedule: Schedule,
     /// What is minimised in place of cross-entropy; a recipe cannot say it.
@@ -94,7 +92,6 @@ impl Settings {
             length: recipe.length,
             update: recipe.algorithm.update(),
             groups: recipe.groups.clone(),
-            unfreeze_at: recipe.unfreeze_at,
             schedule: recipe.schedule.clone(),
             loss: None,
             label_smoothing: recipe.label_smoothing as f32,

@@ -17,12 +17,13 @@ use super::recipe::Length;
 use super::run::{Run, RunModel};
 use super::settings::Settings;
 use super::weights::{self, Tensors};
+use super::whitening;
 use crate::data::{Batch, Dataset, End, Loader, Normalization, Order, Position};
 use crate::error::{Error, Result};
 use crate::graph::{NodeKind, Step};
 use crate::models::Model;
 use crate::optim::{PlateauState, RunLength};
-use crate::plan::PageList;
+use crate::plan::{PageList, Pages};
 
 /// Steps that are queued before the oldest one's report is waited for.
 const IN_FLIGHT: usize = 2;
@@ -38,8 +39,19 @@ pub struct StepEvent {
     pub epoch: u32,
     /// Loss before the update.
     pub loss: f32,
+    /// Learning rate of the update.
+    pub lr: f64,
     /// Images per step.
     pub batch_size: usize,
+}
+
+/// What an observer wants of a run between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it goes on.
+    GoOn,
+    /// A checkpoint first.
+    Checkpoint,
 }
 
 /// Someone who watches a run, as far as they want to.
@@ -54,6 +66,12 @@ pub trait Observer {
     fn evaluation(&mut self, _line: &EvaluationLine) {}
     /// The model after an epoch, as it has been written into the run folder.
     fn saved(&mut self, _model: &Tensors) {}
+    /// The test split is evaluated; the line of it follows.
+    fn evaluated(&mut self, _evaluation: &Evaluation) {}
+    /// Asked between steps. The run stands still until this returns, and its clocks with it; no result depends on it.
+    fn wish(&mut self) -> Wish {
+        Wish::GoOn
+    }
 }
 
 /// Why training ended.
@@ -111,7 +129,7 @@ impl<'d> Trainer<'d> {
         device: &Device,
     ) -> Result<Trainer<'d>> {
         let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
-        let assembly = Assembly::new(&parts, &settings, settings.groups.freezes()).await?;
+        let assembly = Assembly::new(&parts, &settings, 0).await?;
         check_names(&assembly.program.pages)?;
         let about = RunModel {
             image: data.image,
@@ -134,9 +152,9 @@ impl<'d> Trainer<'d> {
             loss_scale: assembly.program.initial_loss_scale(),
             plateau: settings.schedule.plateau().map(|_| PlateauState::new(settings.schedule.lr)),
         };
-        let initial = weights::initial(&assembly.program.graphs[TRAIN], settings.seed);
         let clock = Clock { logged: (Instant::now(), 0), epoch: (Instant::now(), 0) };
         let mut trainer = Trainer { settings, parts, assembly, about, run: None, progress, clock };
+        let initial = trainer.initial()?;
         trainer.set_model(&initial);
         Ok(trainer)
     }
@@ -151,9 +169,21 @@ impl<'d> Trainer<'d> {
         self.assembly.recomputes
     }
 
+    /// Numbers in all parameters and running statistics together.
+    pub fn elements(&self) -> usize {
+        let Pages { parameters, statistics } = &self.assembly.program.pages;
+        parameters.tensors().iter().chain(statistics.tensors()).map(|(_, shape, _)| shape.numel()).sum()
+    }
+
     /// The initial parameters and running statistics, to merge loaded ones into.
-    pub fn initial(&self) -> Tensors {
-        weights::initial(&self.assembly.program.graphs[TRAIN], self.settings.seed)
+    ///
+    /// # Errors
+    /// If filters are to whiten the images and cannot.
+    pub fn initial(&self) -> Result<Tensors> {
+        let (graph, data) = (&self.assembly.program.graphs[TRAIN], self.parts.data);
+        let mut tensors = weights::initial(graph, self.settings.seed);
+        whitening::start(&mut tensors, graph, &data.train, self.parts.normalization.as_ref())?;
+        Ok(tensors)
     }
 
     /// Overwrites parameters and running statistics.
@@ -225,6 +255,11 @@ impl<'d> Trainer<'d> {
         Err(Error::file(&run.path, message))
     }
 
+    /// Where the run is recorded, if it is.
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref().map(|(run, _)| run)
+    }
+
     /// Where the run stands.
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -267,7 +302,7 @@ impl<'d> Trainer<'d> {
         {
             let batch = batch?;
             evaluation = None;
-            self.thaw_when_due().await?;
+            self.freeze_and_thaw().await?;
             self.submit(&batch, queued, total)?;
             queued += 1;
             let epoch_ends = u64::from(batch.position) + 1 == self.steps_per_epoch();
@@ -291,6 +326,7 @@ impl<'d> Trainer<'d> {
             if late {
                 break;
             }
+            self.heed(total, observer).await?;
         }
         let evaluation = match evaluation {
             Some(evaluation) => evaluation,
@@ -343,7 +379,7 @@ impl<'d> Trainer<'d> {
 
     fn learning_rate(&self, step: u64, total: u64) -> f64 {
         let schedule = &self.settings.schedule;
-        match self.progress.plateau.filter(|_| step >= schedule.warmup_steps) {
+        match self.progress.plateau.filter(|_| step >= schedule.warmup.steps(total)) {
             Some(plateau) => plateau.learning_rate(),
             None => {
                 let run = RunLength { steps: total, steps_per_epoch: self.steps_per_epoch() };

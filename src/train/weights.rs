@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::torch_file;
 use crate::error::{Error, Result, nearest};
 use crate::files;
 use crate::graph::{Graph, NodeKind};
@@ -35,9 +36,11 @@ pub fn initial(graph: &Graph, seed: u64) -> Tensors {
 /// Pages filled from named tensors; what is not named stays zero.
 pub fn to_pages(set: &PageSet, tensors: &Tensors) -> Vec<Vec<f32>> {
     let mut pages = set.zeroed();
-    for (name, tensor) in tensors {
-        set.store(&mut pages, name, &tensor.data);
-    }
+    set.places(&mut pages).into_par_iter().for_each(|place| {
+        if let Some(tensor) = tensors.get(place.name) {
+            place.write(&tensor.data);
+        }
+    });
     pages
 }
 
@@ -77,11 +80,12 @@ impl TensorFile {
         files::write_atomic(path, |file| file.write_all(&bytes))
     }
 
-    /// Reads a file; f64, f16 and bf16 tensors become f32.
+    /// Reads a safetensors file, or one of `torch.save`; f64, f16 and bf16 tensors become f32.
     pub fn read(path: &Path) -> Result<TensorFile> {
         let bytes = files::read(path)?;
-        if is_pickle(&bytes) {
-            return Err(Error::file(path, CONVERT));
+        if torch_file::begins_as_one(&bytes) {
+            drop(bytes);
+            return torch_file::read(path);
         }
         let damaged = |error: String| {
             Error::file(
@@ -104,23 +108,13 @@ impl TensorFile {
                 read.integers.insert(name.to_string(), (view.shape().to_vec(), values));
                 continue;
             }
-            let data = floats(&view).ok_or_else(|| {
+            let data = floats(view.dtype(), view.data()).ok_or_else(|| {
                 Error::file(path, format!("holds \"{name}\" as {:?}; weights must be floats", view.dtype()))
             })?;
             read.tensors.insert(name.to_string(), HostTensor::new(view.shape(), data));
         }
         Ok(read)
     }
-}
-
-/// What to do with a file of `torch.save`.
-const CONVERT: &str = "is a file of torch.save, a pickle, which can hold code and is not read; convert it: python -c \
-    \"import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in torch.load('FILE.pth', \
-    map_location='cpu', weights_only=True).items()}, 'FILE.safetensors')\"";
-
-/// Whether a file begins as `torch.save` begins one: as a zip archive, or formerly with a pickled magic number.
-fn is_pickle(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9")
 }
 
 /// Refuses offsets beyond the file before the safetensors crate adds them up, which can overflow.
@@ -145,9 +139,9 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    Some(match view.dtype() {
+/// Little-endian numbers as f32; none if they are no floats.
+pub(super) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
         Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
         Dtype::F64 => bytes
             .chunks_exact(8)

@@ -7,6 +7,8 @@ mod bench;
 mod commands;
 mod control;
 mod damage;
+#[cfg(all(feature = "tui", unix))]
+mod dashboard;
 mod disks;
 mod download;
 mod evaluation;
@@ -18,6 +20,7 @@ mod not_finite;
 mod predict;
 mod pretrained;
 mod preview;
+mod recipes;
 mod report;
 mod resume;
 mod server;

@@ -75,7 +75,7 @@ fn what_does_not_fit_is_named() {
     place.fails(
         &format!("{line} old.pth"),
         1,
-        &["old.pth: is a file of torch.save", "convert it: python -c"],
+        &["old.pth: cannot be read as a file of torch.save", "convert it: python -c"],
     );
     place.fails(&format!("{line} none.safetensors"), 1, &["cannot read none.safetensors"]);
     place.fails(

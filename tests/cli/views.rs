@@ -68,6 +68,7 @@ fn views_are_averaged_as_by_hand() {
         );
     };
     check("flip", &[0.5, 0.5]);
+    check("translate", &[0.5, 0.0, 0.25, 0.0, 0.25, 0.0]);
     check("flip-translate", &[0.25, 0.25, 0.125, 0.125, 0.125, 0.125]);
     assert_eq!(logits(&place, "--tta none"), plain);
     place.fails("eval run --tta rotate", 2, &["rotate"]);

@@ -1,7 +1,7 @@
 //! Learning rates against PyTorch's schedulers; `scripts/golden_schedules.py` says what the goldens hold.
 
 use serde::Deserialize;
-use wgrad::optim::{Curve, Plateau, PlateauState, RunLength, Schedule, Unit};
+use wgrad::optim::{Anneal, Curve, Plateau, PlateauState, RunLength, Schedule, Unit, Warmup};
 
 /// One entry of `schedules.json`.
 #[derive(Debug, Deserialize)]
@@ -27,6 +27,7 @@ struct ScheduleArgs {
     pct_start: Option<f64>,
     div_factor: Option<f64>,
     final_div_factor: Option<f64>,
+    anneal_strategy: Option<String>,
     power: Option<f64>,
     #[serde(rename = "T_0")]
     t_0: u64,
@@ -51,6 +52,10 @@ impl ScheduleCase {
                 pct_start: self.args.pct_start.unwrap_or(0.3),
                 div_factor: self.args.div_factor.unwrap_or(25.0),
                 final_div_factor: self.args.final_div_factor.unwrap_or(1e4),
+                anneal: match self.args.anneal_strategy.as_deref() {
+                    Some("linear") => Anneal::Linear,
+                    _ => Anneal::Cosine,
+                },
             },
             "polynomial" => Curve::Polynomial { power: self.args.power.unwrap_or(1.0) },
             "warm_restarts" => {
@@ -67,7 +72,7 @@ impl ScheduleCase {
             other => panic!("a golden has the schedule {other}"),
         };
         let unit = if self.steps_per_epoch == 1 { Unit::Step } else { Unit::Epoch };
-        Schedule { lr: self.lr, warmup_steps: self.warmup_steps, curve, unit }
+        Schedule { lr: self.lr, warmup: Warmup::Steps(self.warmup_steps), curve, unit }
     }
 
     /// The rate of every step.
@@ -90,7 +95,7 @@ impl ScheduleCase {
 fn learning_rates_follow_pytorch() {
     let text = std::fs::read_to_string(crate::golden("schedules.json")).unwrap();
     let cases: Vec<ScheduleCase> = serde_json::from_str(&text).unwrap();
-    assert_eq!(cases.len(), 34);
+    assert_eq!(cases.len(), 36);
     for case in &cases {
         assert_eq!(case.want.len() as u64, case.total_steps);
         for (step, (want, got)) in case.want.iter().zip(case.rates()).enumerate() {

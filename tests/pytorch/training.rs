@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use wgrad::graph::{ParameterGroup, Step, Update};
-use wgrad::optim::{Adam, Curve, RunLength, Schedule, Sgd, Unit};
+use wgrad::optim::{Adam, Anneal, Curve, RunLength, Schedule, Sgd, Unit, Warmup};
 use wgrad::plan::{Optimizer, PageList, PageSet, Program, StepReport};
 use wgrad::train::program::{EVAL, TRAIN, Task, eval_graph, train_graph};
 use wgrad::train::recipe::Precision;
@@ -54,10 +54,13 @@ impl Settings {
         let curve = match self.schedule.as_str() {
             "constant" => Curve::Constant,
             "cosine" => Curve::Cosine { min_lr: self.min_lr },
-            "one_cycle" => Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 },
+            "one_cycle" => {
+                let anneal = Anneal::Cosine;
+                Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4, anneal }
+            }
             other => panic!("a golden has the schedule {other}"),
         };
-        Schedule { lr: self.args.lr, warmup_steps: self.warmup_steps, curve, unit: Unit::Step }
+        Schedule { lr: self.args.lr, warmup: Warmup::Steps(self.warmup_steps), curve, unit: Unit::Step }
     }
 
     fn step(&self, done: u64) -> Step {

@@ -100,7 +100,7 @@ fn what_is_frozen_stays_as_it_is_until_it_is_thawed() {
     let recipe =
         "optimizer = 'adamw'\nlr = 0.01\nweight_decay = 0.1\nfreeze = ['0.*', '1.*']\nunfreeze_at = 1";
     for device in devices() {
-        let initial = setup_of(recipe).trainer(&device).initial();
+        let initial = setup_of(recipe).trainer(&device).initial().unwrap();
         let frozen = after(EPOCH as u32, recipe, &device);
         let names = changed(&initial, &frozen.model);
         assert!(
@@ -111,5 +111,20 @@ fn what_is_frozen_stays_as_it_is_until_it_is_thawed() {
         assert!(initial.contains_key("1.running_mean"));
         let thawed = after(EPOCH as u32 + 2, recipe, &device);
         assert_eq!(changed(&initial, &thawed.model).len(), initial.len(), "{}", device.name());
+    }
+}
+
+#[test]
+fn what_is_frozen_after_an_epoch_was_trained_before() {
+    let recipe =
+        "optimizer = 'adamw'\nlr = 0.01\nweight_decay = 0.1\n[[group]]\npattern = '0.*'\nfreeze_after = 1";
+    for device in devices() {
+        let initial = setup_of(recipe).trainer(&device).initial().unwrap();
+        let trained = after(EPOCH as u32, recipe, &device);
+        assert_eq!(changed(&initial, &trained.model).len(), initial.len(), "{}", device.name());
+        let frozen = after(EPOCH as u32 + 2, recipe, &device);
+        let names = changed(&trained.model, &frozen.model);
+        assert_eq!(names.len() + 1, initial.len(), "{names:?}");
+        assert!(!names.contains(&"0.weight".to_string()), "{}", device.name());
     }
 }

@@ -41,7 +41,12 @@ pub struct Setup {
 impl Setup {
     /// What `wgrad train` does with these flags, written as in a recipe.
     pub fn of_flags(flags: &str) -> Setup {
-        let recipe = Recipe::from_flags(flags.parse().unwrap(), None).resolve().unwrap();
+        Setup::of_recipe(flags, None)
+    }
+
+    /// What `wgrad train FILE` does with these flags.
+    pub fn of_recipe(flags: &str, file: Option<Recipe>) -> Setup {
+        let recipe = Recipe::from_flags(flags.parse().unwrap(), file).resolve().unwrap();
         let data = Dataset::load(&recipe.data, recipe.seed, &|_, _| {}).unwrap();
         let model = ModelSpec::load(&recipe.model).unwrap().bind(data.image, data.classes.len()).unwrap();
         let normalization = if recipe.normalize { Normalization::of(&data.train).unwrap() } else { None };

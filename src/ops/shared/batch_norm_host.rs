@@ -1,9 +1,9 @@
 //! CPU kernels of `batch_norm`. Rows are N H W, columns the channels C.
 
 use super::epilogue::Epilogue;
-use super::matrix::{LANES, Matrix, lanes, sum_rows};
-use super::simd::vectorised_call;
-use crate::graph::{Host, Real, View};
+use super::matrix::{Matrix, VECTORS, sum_rows};
+use super::simd::{Loop, store_vectors, vectors};
+use crate::graph::{Host, Real, Simd, View};
 
 /// What a channel's elements are shifted and scaled by: z = (x - mean) scale + bias, in the same bits in both passes.
 pub(crate) struct Channels<T> {
@@ -36,27 +36,10 @@ impl<T: Real> Channels<T> {
     pub(crate) fn normalize(&self, data: &Data<'_, T>, residual: Option<&[T]>, output: &mut [T]) {
         data.matrix.for_each_row(data.host, output, &|first, rows| {
             let residual = residual.map(|residual| &residual[first..]);
-            vectorised_call(
-                Self::normalize_rows,
-                (self, data.epilogue, &data.input[first..], residual, rows),
-            );
+            let input = &data.input[first..];
+            NormalizeRows { channels: self, epilogue: data.epilogue, input, residual, output: rows }
+                .vectorised();
         });
-    }
-
-    #[inline(always)]
-    fn normalize_rows((channels, epilogue, input, residual, output): Rows<'_, T>) {
-        let columns = channels.mean.len();
-        for (i, (row, source)) in
-            output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)).enumerate()
-        {
-            channels.affine(source, row);
-            if let Some(residual) = residual {
-                row.iter_mut().zip(&residual[i * columns..]).for_each(|(y, r)| *y += *r);
-            }
-            if let Some(epilogue) = epilogue {
-                epilogue.apply(row);
-            }
-        }
     }
 
     #[inline(always)]
@@ -75,59 +58,11 @@ impl<T: Real> Channels<T> {
         host.with_scratch(matrix.slabs * 2 * columns, &mut |partials| {
             host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
                 let slabs = [matrix.slab(grad, slab), matrix.slab(data.input, slab)];
-                vectorised_call(Self::slab_sums, (self, data.epilogue, slabs, partial));
+                SlabSums { channels: self, epilogue: data.epilogue, slabs, to: partial }.vectorised();
             });
             sum_rows(host, partials, 2 * columns, &mut all);
         });
         all
-    }
-
-    #[inline(always)]
-    fn slab_sums((channels, epilogue, slabs, to): (&Self, Option<Epilogue>, [&[T]; 2], &mut [T])) {
-        let columns = channels.mean.len();
-        let (sums, products) = to.split_at_mut(columns);
-        let mut first = 0;
-        while first < columns {
-            let to = [&mut sums[first..], &mut products[first..]];
-            first += match columns - first {
-                LANES.. => channels.lane_sums::<LANES>(epilogue, slabs, first, to),
-                16.. => channels.lane_sums::<16>(epilogue, slabs, first, to),
-                4.. => channels.lane_sums::<4>(epilogue, slabs, first, to),
-                _ => channels.lane_sums::<1>(epilogue, slabs, first, to),
-            };
-        }
-    }
-
-    /// The sums of neighbouring channels, which stay in registers; gives their number.
-    #[inline(always)]
-    fn lane_sums<const L: usize>(
-        &self,
-        epilogue: Option<Epilogue>,
-        [grad, input]: [&[T]; 2],
-        first: usize,
-        [to_sums, to_products]: [&mut [T]; 2],
-    ) -> usize {
-        let [mean, scale, bias] =
-            [&self.mean, &self.scale, &self.bias].map(|of| *lanes::<T, L>(&of[first..]));
-        let (mut sums, mut products) = ([T::zero(); L], [T::zero(); L]);
-        let columns = self.mean.len();
-        for (grad, input) in grad.chunks_exact(columns).zip(input.chunks_exact(columns)) {
-            let (mut dz, mut deviation) = (*lanes::<T, L>(&grad[first..]), *lanes::<T, L>(&input[first..]));
-            (0..L).for_each(|lane| deviation[lane] -= mean[lane]);
-            if let Some(epilogue) = epilogue {
-                let mut slope = deviation;
-                (0..L).for_each(|lane| slope[lane] = slope[lane] * scale[lane] + bias[lane]);
-                epilogue.derive(&mut slope);
-                (0..L).for_each(|lane| dz[lane] *= slope[lane]);
-            }
-            for lane in 0..L {
-                sums[lane] += dz[lane];
-                products[lane] += dz[lane] * deviation[lane];
-            }
-        }
-        to_sums[..L].copy_from_slice(&sums);
-        to_products[..L].copy_from_slice(&products);
-        L
     }
 
     /// dx = scale (dz - mean of dz - (x - mean) slope), where the slope is invstd^2 times the mean of dz (x - mean);
@@ -155,12 +90,134 @@ impl<T: Real> Channels<T> {
         let terms = sums.map(|_| [&offset[..], &slope]);
         data.matrix.for_each_row(data.host, grad_input, &|first, rows| {
             let inputs = [&grad[first..], &data.input[first..]];
-            vectorised_call(Self::grad_rows, (self, data.epilogue, inputs, terms, rows));
+            GradRows { channels: self, epilogue: data.epilogue, inputs, terms, output: rows }.vectorised();
         });
     }
+}
 
+/// Some rows of the normalised output.
+struct NormalizeRows<'a, T> {
+    channels: &'a Channels<T>,
+    epilogue: Option<Epilogue>,
+    input: &'a [T],
+    residual: Option<&'a [T]>,
+    output: &'a mut [T],
+}
+
+impl<T: Real> Loop for NormalizeRows<'_, T> {
     #[inline(always)]
-    fn grad_rows((channels, epilogue, [grad, input], terms, output): GradRows<'_, T>) {
+    fn run<S: Simd>(self, _: S) {
+        let columns = self.channels.mean.len();
+        let rows = self.output.chunks_exact_mut(columns).zip(self.input.chunks_exact(columns));
+        for (i, (row, source)) in rows.enumerate() {
+            self.channels.affine(source, row);
+            if let Some(residual) = self.residual {
+                for (y, r) in row.iter_mut().zip(&residual[i * columns..]) {
+                    *y += *r;
+                }
+            }
+            if let Some(epilogue) = self.epilogue {
+                epilogue.apply(row);
+            }
+        }
+    }
+}
+
+/// The two sums of the gradient over one slab.
+struct SlabSums<'a, T> {
+    channels: &'a Channels<T>,
+    epilogue: Option<Epilogue>,
+    /// Gradient of the output, and input.
+    slabs: [&'a [T]; 2],
+    to: &'a mut [T],
+}
+
+impl<T: Real> Loop for SlabSums<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (width, mut first) = (T::width::<S>(), 0);
+        let columns = self.channels.mean.len();
+        while first < columns {
+            let left = columns - first;
+            first += if left >= VECTORS * width {
+                self.channels_at::<S, VECTORS>(simd, first, width)
+            } else if left >= width {
+                self.channels_at::<S, 1>(simd, first, width)
+            } else {
+                self.channels_at::<S, 1>(simd, first, left)
+            };
+        }
+    }
+}
+
+impl<T: Real> SlabSums<'_, T> {
+    /// The sums of `V` vectors of `len` channels, which stay in registers; gives their number.
+    #[inline(always)]
+    fn channels_at<S: Simd, const V: usize>(&mut self, simd: S, first: usize, len: usize) -> usize {
+        let Channels { mean, scale, bias } = self.channels;
+        let [mean, scale, bias] = [mean, scale, bias].map(|of| vectors::<T, S, V>(simd, &of[first..], len));
+        let columns = self.channels.mean.len();
+        let mut sums = [[T::splat(simd, T::zero()); V]; 2];
+        let [grad, input] = self.slabs;
+        for (grad, input) in grad.chunks_exact(columns).zip(input.chunks_exact(columns)) {
+            let mut dz = vectors::<T, S, V>(simd, &grad[first..], len);
+            let mut deviation = vectors::<T, S, V>(simd, &input[first..], len);
+            for v in 0..V {
+                deviation[v] = T::minus(simd, deviation[v], mean[v]);
+            }
+            if let Some(epilogue) = self.epilogue {
+                let mut z = deviation;
+                for v in 0..V {
+                    z[v] = T::plus(simd, T::times(simd, z[v], scale[v]), bias[v]);
+                }
+                let slope = derivatives::<T, S, V>(simd, epilogue, z, len);
+                for v in 0..V {
+                    dz[v] = T::times(simd, dz[v], slope[v]);
+                }
+            }
+            for v in 0..V {
+                sums[0][v] = T::plus(simd, sums[0][v], dz[v]);
+                sums[1][v] = T::plus(simd, sums[1][v], T::times(simd, dz[v], deviation[v]));
+            }
+        }
+        let (to_sums, to_products) = self.to.split_at_mut(columns);
+        store_vectors(simd, &mut to_sums[first..], sums[0], len);
+        store_vectors(simd, &mut to_products[first..], sums[1], len);
+        V * len
+    }
+}
+
+/// The epilogue's derivative at z.
+#[inline(always)]
+fn derivatives<T: Real, S: Simd, const V: usize>(
+    simd: S,
+    epilogue: Epilogue,
+    z: [T::Vector<S>; V],
+    len: usize,
+) -> [T::Vector<S>; V] {
+    /// Numbers of `VECTORS` of the widest vectors that there are.
+    const MOST: usize = VECTORS * 16;
+    let mut slope = [T::zero(); MOST];
+    store_vectors(simd, &mut slope, z, len);
+    epilogue.derive(&mut slope[..V * len]);
+    vectors(simd, &slope, len)
+}
+
+/// Some rows of the gradient.
+struct GradRows<'a, T> {
+    channels: &'a Channels<T>,
+    epilogue: Option<Epilogue>,
+    /// Gradient of the output, and input.
+    inputs: [&'a [T]; 2],
+    /// Offset and slope of each channel.
+    terms: Option<[&'a [T]; 2]>,
+    output: &'a mut [T],
+}
+
+impl<T: Real> Loop for GradRows<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let GradRows { channels, epilogue, inputs: [grad, input], terms, output } = self;
         let columns = channels.mean.len();
         let sources = grad.chunks_exact(columns).zip(input.chunks_exact(columns));
         for (row, (grad, input)) in output.chunks_exact_mut(columns).zip(sources) {
@@ -169,11 +226,15 @@ impl<T: Real> Channels<T> {
                 Some(epilogue) => {
                     channels.affine(input, row);
                     epilogue.derive(row);
-                    row.iter_mut().zip(grad).for_each(|(slope, dy)| *slope *= *dy);
+                    for (slope, dy) in row.iter_mut().zip(grad) {
+                        *slope *= *dy;
+                    }
                 }
             }
             let Some([offset, slope]) = terms else {
-                row.iter_mut().zip(&channels.scale).for_each(|(dx, scale)| *dx *= *scale);
+                for (dx, scale) in row.iter_mut().zip(&channels.scale) {
+                    *dx *= *scale;
+                }
                 continue;
             };
             let channels = channels.mean.iter().zip(&channels.scale).zip(offset.iter().zip(slope));
@@ -183,9 +244,3 @@ impl<T: Real> Channels<T> {
         }
     }
 }
-
-/// What some rows of the output are made from: channels, epilogue, input, residual.
-type Rows<'a, T> = (&'a Channels<T>, Option<Epilogue>, &'a [T], Option<&'a [T]>, &'a mut [T]);
-
-/// The same for the gradient: channels, epilogue, gradient of the output and input, offset and slope of each channel.
-type GradRows<'a, T> = (&'a Channels<T>, Option<Epilogue>, [&'a [T]; 2], Option<[&'a [T]; 2]>, &'a mut [T]);

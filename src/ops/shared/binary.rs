@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use super::simd::vectorised;
+use super::broadcast::{Walk, broadcast_shape, broadcast_strides, physical_extents};
+use super::simd::{Loop, vectorised};
 use super::unary::CHUNK;
 use crate::cpu_kernel;
 use crate::error::Result;
-use crate::graph::{Backward, Context, Lower, Op, Real, Slot, TensorDesc, Value, View, ViewMut};
-use crate::tensor::{Layout, Shape};
+use crate::graph::{Backward, Context, Lower, Op, Real, Simd, Slot, TensorDesc, Value, View, ViewMut};
+use crate::tensor::Shape;
 
 /// A function of two numbers with a gradient rule for broadcast tensors.
 pub trait Combine: Clone + std::fmt::Debug + Send + Sync + 'static {
@@ -58,7 +59,7 @@ impl<C: Combine> Op for Binary<C> {
     fn lower(&self, lower: &mut Lower<'_>) {
         let (output, dtype) = (lower.outputs[0].clone(), lower.inputs[0].dtype);
         let count = output.numel();
-        let Walk { extents, a, b, fours } = Walk::new(lower.inputs, &output.shape);
+        let ShaderWalk { extents, a, b, fours } = ShaderWalk::new(lower.inputs, &output.shape);
         lower
             .dispatch(C::NAME, "forward")
             .read("a", Slot::Input(0))
@@ -98,20 +99,60 @@ impl<C: Combine> Binary<C> {
                 });
             });
         }
-        let extents = physical_extents(&shape);
-        let a_strides = broadcast_strides(inputs[0].shape(), &shape);
-        let b_strides = broadcast_strides(inputs[1].shape(), &shape);
+        let strides = [0, 1].map(|i| broadcast_strides(inputs[i].shape(), &shape));
+        let walk = Walk::new(physical_extents(&shape), strides);
         context.host.for_each_chunk(outputs[0].real, CHUNK, &|chunk, output| {
-            for (i, y) in output.iter_mut().enumerate() {
-                let at = coordinates(chunk * CHUNK + i, extents);
-                *y = self.0.combine(a[offset(at, a_strides)], b[offset(at, b_strides)]);
-            }
+            Stretched { function: &self.0, walk: &walk, a, b, first: chunk * CHUNK, output }.vectorised();
         });
     }
 }
 
+/// Elements of the output from one on, of inputs that are stretched.
+struct Stretched<'a, C, T> {
+    function: &'a C,
+    walk: &'a Walk<2>,
+    a: &'a [T],
+    b: &'a [T],
+    first: usize,
+    output: &'a mut [T],
+}
+
+impl<C: Combine, T: Real> Loop for Stretched<'_, C, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Stretched { function, walk, a, b, first, mut output } = self;
+        let strides = walk.inner_strides();
+        for ([from_a, from_b], len) in walk.runs(first..first + output.len()) {
+            let run = output.split_off_mut(..len).expect("a run lies in the output");
+            let (a, b) = (&a[from_a..], &b[from_b..]);
+            match strides {
+                [1, 1] => {
+                    for ((y, a), b) in run.iter_mut().zip(a).zip(b) {
+                        *y = function.combine(*a, *b);
+                    }
+                }
+                [1, 0] => {
+                    for (y, a) in run.iter_mut().zip(a) {
+                        *y = function.combine(*a, b[0]);
+                    }
+                }
+                [0, 1] => {
+                    for (y, b) in run.iter_mut().zip(b) {
+                        *y = function.combine(a[0], *b);
+                    }
+                }
+                [stride_a, stride_b] => {
+                    for (i, y) in run.iter_mut().enumerate() {
+                        *y = function.combine(a[i * stride_a], b[i * stride_b]);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// How the shader walks both inputs in the output's physical order.
-struct Walk {
+struct ShaderWalk {
     extents: [usize; 4],
     a: [usize; 4],
     b: [usize; 4],
@@ -119,62 +160,14 @@ struct Walk {
     fours: bool,
 }
 
-impl Walk {
-    fn new(inputs: &[TensorDesc], output: &Shape) -> Walk {
+impl ShaderWalk {
+    fn new(inputs: &[TensorDesc], output: &Shape) -> ShaderWalk {
         if inputs[0].shape == inputs[1].shape {
             let (extents, row) = ([1, 1, 1, output.numel()], [0, 0, 0, 1]);
-            return Walk { extents, a: row, b: row, fours: true };
+            return ShaderWalk { extents, a: row, b: row, fours: true };
         }
         let extents = physical_extents(output);
         let [a, b] = [0, 1].map(|i| broadcast_strides(&inputs[i].shape, output));
-        Walk { extents, a, b, fours: extents[3].is_multiple_of(4) }
+        ShaderWalk { extents, a, b, fours: extents[3].is_multiple_of(4) }
     }
-}
-
-/// The shape of two tensors broadcast against each other (aligned at the last dimension; 1 stretches).
-pub(crate) fn broadcast_shape(a: &Shape, b: &Shape) -> Result<Shape, String> {
-    let rank = a.len().max(b.len());
-    if rank > 4 {
-        return Err(format!("takes at most 4 dimensions, the inputs are {a} and {b}"));
-    }
-    let dim = |shape: &Shape, i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
-    let dims = (0..rank).map(|i| match (dim(a, i), dim(b, i)) {
-        (x, y) if x == y || y == 1 => Ok(x),
-        (1, y) => Ok(y),
-        _ => Err(format!("{a} and {b} cannot be broadcast against each other")),
-    });
-    Ok(Shape::from(dims.collect::<Result<Vec<usize>, String>>()?))
-}
-
-/// Logical dimension at each of four physical positions of a tensor of `rank`; positions before the rank are padding.
-fn physical_order(rank: usize) -> [Option<usize>; 4] {
-    match rank {
-        4 => [Some(0), Some(2), Some(3), Some(1)],
-        _ => std::array::from_fn(|i| (i + rank).checked_sub(4)),
-    }
-}
-
-/// Sizes of four dimensions in physical order, outermost first.
-pub(crate) fn physical_extents(shape: &Shape) -> [usize; 4] {
-    physical_order(shape.len()).map(|dim| dim.map_or(1, |dim| shape[dim]))
-}
-
-/// Strides with which `small`, broadcast to `large`, is walked in `large`'s physical order.
-pub(crate) fn broadcast_strides(small: &Shape, large: &Shape) -> [usize; 4] {
-    let layout = Layout::of(small);
-    physical_order(large.len()).map(|dim| {
-        let own = dim.and_then(|dim| (dim + small.len()).checked_sub(large.len()));
-        own.map_or(0, |own| if small[own] == 1 { 0 } else { layout.strides()[own] })
-    })
-}
-
-/// The four coordinates of the `i`-th element.
-pub(crate) fn coordinates(i: usize, extents: [usize; 4]) -> [usize; 4] {
-    let [_, e1, e2, e3] = extents;
-    [i / (e1 * e2 * e3), i / (e2 * e3) % e1, i / e3 % e2, i % e3]
-}
-
-/// The element at these coordinates.
-pub(crate) fn offset(at: [usize; 4], strides: [usize; 4]) -> usize {
-    at.iter().zip(strides).map(|(at, stride)| at * stride).sum()
 }

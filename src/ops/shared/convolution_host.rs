@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::convolution::{Dims, common_divisor};
 use super::depthwise_host::Row;
-use super::matrix::column_statistics;
+use super::matrix::ColumnStatistics;
 use super::panels::Columns;
-use super::simd::vectorised_call;
+use super::simd::Loop;
 use super::sweep::{Axis, Frame, Pitch};
 use crate::graph::{Gemm, Host, PANEL, Real};
 
@@ -159,7 +159,7 @@ impl Sweep {
                 piece(i, pixels);
                 let runs = pixels.chunks(run * channels).zip(partials.chunks_exact_mut(2 * channels));
                 for (run, (means, squares)) in runs.map(|(run, to)| (run, to.split_at_mut(channels))) {
-                    vectorised_call(column_statistics, (run, means, squares));
+                    ColumnStatistics { rows: run, means, squares }.vectorised();
                 }
             });
         });
@@ -342,7 +342,7 @@ impl Phase<'_> {
                     channels: (channels - first).min(PANEL),
                     accumulate: self.begun,
                 };
-                row.run();
+                row.vectorised();
             }
         }
     }

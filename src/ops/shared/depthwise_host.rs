@@ -2,13 +2,11 @@
 //! nothing to multiply as a matrix. Letters as in `conv2d`.
 
 use super::convolution::Dims;
-use super::matrix::{lanes, sum_rows};
-use super::simd::vectorised_call;
+use super::matrix::sum_rows;
+use super::simd::{Loop, store_vectors, vectors};
 use super::sweep::{Axis, Frame};
-use crate::graph::{Host, Real};
+use crate::graph::{Host, Real, Simd};
 
-/// Channels that are kept in registers.
-const LANES: usize = 16;
 /// Outputs that share a weight while it is in a register.
 const OUTPUTS: usize = 4;
 
@@ -29,52 +27,66 @@ pub(crate) struct Row<'a, T> {
     pub(crate) accumulate: bool,
 }
 
-impl<T: Real> Row<'_, T> {
+impl<T: Real> Loop for Row<'_, T> {
     /// `target[i, c] (+)= sum over taps of source[i + tap, c] weights[tap, c]`
-    pub(crate) fn run(self) {
-        vectorised_call(Row::all_channels, self);
-    }
-
     #[inline(always)]
-    fn all_channels(mut self) {
-        let mut channel = 0;
+    fn run<S: Simd>(mut self, simd: S) {
+        let (width, mut channel) = (T::width::<S>(), 0);
         while channel < self.channels {
-            channel += match self.channels - channel {
-                LANES.. => self.channels_at::<LANES>(channel),
-                4.. => self.channels_at::<4>(channel),
-                _ => self.channels_at::<1>(channel),
+            let left = self.channels - channel;
+            channel += if left >= 2 * width {
+                self.channels_at::<S, 2>(simd, channel, width)
+            } else if left >= width {
+                self.channels_at::<S, 1>(simd, channel, width)
+            } else {
+                self.channels_at::<S, 1>(simd, channel, left)
             };
         }
     }
+}
 
+impl<T: Real> Row<'_, T> {
+    /// All outputs for `V` vectors of `len` channels; gives their number.
     #[inline(always)]
-    fn channels_at<const N: usize>(&mut self, channel: usize) -> usize {
+    fn channels_at<S: Simd, const V: usize>(&mut self, simd: S, channel: usize, len: usize) -> usize {
         let several = self.outputs / OUTPUTS * OUTPUTS;
         for output in (0..several).step_by(OUTPUTS) {
-            self.outputs_at::<N, OUTPUTS>(channel, output);
+            self.outputs_at::<S, V, OUTPUTS>(simd, [channel, len], output);
         }
         for output in several..self.outputs {
-            self.outputs_at::<N, 1>(channel, output);
+            self.outputs_at::<S, V, 1>(simd, [channel, len], output);
         }
-        N
+        V * len
     }
 
     #[inline(always)]
-    fn outputs_at<const N: usize, const M: usize>(&mut self, channel: usize, output: usize) {
-        let mut sums = [[T::zero(); N]; M];
+    fn outputs_at<S: Simd, const V: usize, const M: usize>(
+        &mut self,
+        simd: S,
+        [channel, len]: [usize; 2],
+        output: usize,
+    ) {
+        let zero = T::splat(simd, T::zero());
+        let mut sums = [[zero; V]; M];
         for [source, weight] in self.taps {
-            let weights = lanes::<T, N>(&self.weights[weight + channel..]);
+            let weights = vectors::<T, S, V>(simd, &self.weights[weight + channel..], len);
             for (m, sums) in sums.iter_mut().enumerate() {
-                let pixel = lanes::<T, N>(&self.source[source + (output + m) * self.source_step + channel..]);
-                let products = pixel.iter().zip(weights);
-                sums.iter_mut().zip(products).for_each(|(sum, (pixel, weight))| *sum += *pixel * *weight);
+                let pixel = &self.source[source + (output + m) * self.source_step + channel..];
+                let pixel = vectors::<T, S, V>(simd, pixel, len);
+                for v in 0..V {
+                    sums[v] = T::plus(simd, sums[v], T::times(simd, pixel[v], weights[v]));
+                }
             }
         }
-        for (m, sums) in sums.iter().enumerate() {
-            let target = &mut self.target[(output + m) * self.target_step + channel..][..N];
-            for (target, sum) in target.iter_mut().zip(sums) {
-                *target = if self.accumulate { *target + *sum } else { *sum };
+        for (m, mut sums) in sums.into_iter().enumerate() {
+            let target = &mut self.target[(output + m) * self.target_step + channel..];
+            if self.accumulate {
+                let before = vectors::<T, S, V>(simd, target, len);
+                for v in 0..V {
+                    sums[v] = T::plus(simd, before[v], sums[v]);
+                }
             }
+            store_vectors(simd, target, sums, len);
         }
     }
 }
@@ -127,7 +139,7 @@ fn add_image<T: Real>(
             let input =
                 &input[(p * rows.step) * row_pitch + r.distance * row_pitch + s.distance * channels..];
             let sums = &mut sums[(r.number * columns.taps.len() + s.number) * channels..][..channels];
-            vectorised_call(add_row, ((grad, channels), (input, step), sums));
+            ProductSums { grad: (grad, channels), input: (input, step), sums }.vectorised();
         }
     }
 }
@@ -136,43 +148,54 @@ fn add_image<T: Real>(
 type Pixels<'a, T> = (&'a [T], usize);
 
 /// Adds the products of two rows of pixels to the sums of all channels.
-#[inline(always)]
-fn add_row<T: Real>((grad, input, sums): (Pixels<'_, T>, Pixels<'_, T>, &mut [T])) {
-    let mut channel = 0;
-    while channel < sums.len() {
-        let sums = &mut sums[channel..];
-        channel += match sums.len() {
-            LANES.. => add_channels::<T, LANES>(grad, input, channel, sums),
-            4.. => add_channels::<T, 4>(grad, input, channel, sums),
-            _ => add_channels::<T, 1>(grad, input, channel, sums),
-        };
-    }
+struct ProductSums<'a, T> {
+    grad: Pixels<'a, T>,
+    input: Pixels<'a, T>,
+    sums: &'a mut [T],
 }
 
-/// The same for some channels; gives their number. Every other pixel has a sum of its own, so that additions need not wait
-/// for each other.
-#[inline(always)]
-fn add_channels<T: Real, const N: usize>(
-    (grad, grad_step): Pixels<'_, T>,
-    (input, input_step): Pixels<'_, T>,
-    channel: usize,
-    sums: &mut [T],
-) -> usize {
-    let (mut even, mut odd) = ([T::zero(); N], [T::zero(); N]);
-    let pixels = grad.len() / grad_step;
-    for pixel in (0..pixels).step_by(2) {
-        add_pixel(&grad[pixel * grad_step + channel..], &input[pixel * input_step + channel..], &mut even);
-        if pixel + 1 < pixels {
-            let (grad, input) = (&grad[(pixel + 1) * grad_step..], &input[(pixel + 1) * input_step..]);
-            add_pixel(&grad[channel..], &input[channel..], &mut odd);
+impl<T: Real> Loop for ProductSums<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (width, mut channel) = (T::width::<S>(), 0);
+        while channel < self.sums.len() {
+            let left = self.sums.len() - channel;
+            channel += if left >= 4 * width {
+                self.channels_at::<S, 4>(simd, channel, width)
+            } else if left >= width {
+                self.channels_at::<S, 1>(simd, channel, width)
+            } else {
+                self.channels_at::<S, 1>(simd, channel, left)
+            };
         }
     }
-    sums.iter_mut().zip(even.iter().zip(odd)).for_each(|(sum, (even, odd))| *sum += *even + odd);
-    N
 }
 
-#[inline(always)]
-fn add_pixel<T: Real, const N: usize>(grad: &[T], input: &[T], sums: &mut [T; N]) {
-    let products = lanes::<T, N>(grad).iter().zip(lanes::<T, N>(input));
-    sums.iter_mut().zip(products).for_each(|(sum, (grad, input))| *sum += *grad * *input);
+impl<T: Real> ProductSums<'_, T> {
+    /// Adds the products of `V` vectors of `len` channels; gives their number. Every other pixel has a sum of its own, so
+    /// that additions need not wait for each other.
+    #[inline(always)]
+    fn channels_at<S: Simd, const V: usize>(&mut self, simd: S, channel: usize, len: usize) -> usize {
+        let ((grad, grad_step), (input, input_step)) = (self.grad, self.input);
+        let mut sums = [[T::splat(simd, T::zero()); V]; 2];
+        let pixels = grad.len() / grad_step;
+        for pixel in (0..pixels).step_by(2) {
+            for (i, sums) in sums.iter_mut().enumerate().take(pixels - pixel) {
+                let grad = &grad[(pixel + i) * grad_step + channel..];
+                let input = &input[(pixel + i) * input_step + channel..];
+                let (a, b) = (vectors::<T, S, V>(simd, grad, len), vectors::<T, S, V>(simd, input, len));
+                for v in 0..V {
+                    sums[v] = T::plus(simd, sums[v], T::times(simd, a[v], b[v]));
+                }
+            }
+        }
+        let [mut all, odd] = sums;
+        let target = &mut self.sums[channel..];
+        let before = vectors::<T, S, V>(simd, target, len);
+        for v in 0..V {
+            all[v] = T::plus(simd, before[v], T::plus(simd, all[v], odd[v]));
+        }
+        store_vectors(simd, target, all, len);
+        V * len
+    }
 }

@@ -131,5 +131,7 @@ impl Epilogue {
 
 #[inline(always)]
 fn map<T: Real>(values: &mut [T], f: impl Fn(T) -> T) {
-    values.iter_mut().for_each(|value| *value = f(*value));
+    for value in values {
+        *value = f(*value);
+    }
 }

@@ -1,8 +1,8 @@
 //! Sums over the columns of a matrix, which is how an image batch lies in memory: rows N H W, columns C.
 
-use super::simd::{vectorised, vectorised_call};
+use super::simd::{Loop, store_vectors, vectorised, vectors};
 use super::unary::CHUNK;
-use crate::graph::{Host, Real};
+use crate::graph::{Host, Real, Simd};
 
 /// A row-major matrix whose columns are summed in slabs of rows.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Matrix {
         host.with_scratch(self.slabs * 2 * columns, &mut |partials| {
             host.for_each_chunk(partials, 2 * columns, &|slab, partial| {
                 let (means, squares) = partial.split_at_mut(columns);
-                vectorised_call(column_statistics, (self.slab(input, slab), means, squares));
+                ColumnStatistics { rows: self.slab(input, slab), means, squares }.vectorised();
             });
             self.merge(partials, mean, squares);
         });
@@ -119,62 +119,69 @@ impl Matrix {
     }
 }
 
-/// Neighbouring columns whose sums stay in registers: two vectors of 16, so that additions wait less for each other.
-pub(crate) const LANES: usize = 32;
+/// Vectors of neighbouring columns whose sums stay in registers: several, so that additions wait less for each other.
+pub(crate) const VECTORS: usize = 4;
 
 /// Mean and sum of squared deviations of each column. Deviations are taken from the first row and then from the mean, so
 /// that a mean that is large beside the deviation costs no digits; what rounding has left of them corrects the mean.
-#[inline(always)]
-pub(crate) fn column_statistics<T: Real>((rows, means, squares): (&[T], &mut [T], &mut [T])) {
-    let columns = means.len();
-    let mut first = 0;
-    while first < columns {
-        let to = [&mut means[first..], &mut squares[first..]];
-        first += match columns - first {
-            LANES.. => lane_statistics::<T, LANES>(rows, columns, first, to),
-            16.. => lane_statistics::<T, 16>(rows, columns, first, to),
-            4.. => lane_statistics::<T, 4>(rows, columns, first, to),
-            _ => lane_statistics::<T, 1>(rows, columns, first, to),
-        };
-    }
+pub(crate) struct ColumnStatistics<'a, T> {
+    pub(crate) rows: &'a [T],
+    pub(crate) means: &'a mut [T],
+    pub(crate) squares: &'a mut [T],
 }
 
-/// The first elements; by reference, because arrays that are made element by element are not always vectors.
-#[inline(always)]
-pub(crate) fn lanes<T, const L: usize>(of: &[T]) -> &[T; L] {
-    of.first_chunk().expect("a row has all its columns")
-}
-
-/// Those of neighbouring columns; gives their number.
-#[inline(always)]
-fn lane_statistics<T: Real, const L: usize>(
-    rows: &[T],
-    columns: usize,
-    first: usize,
-    [means, squares]: [&mut [T]; 2],
-) -> usize {
-    let count = T::of((rows.len() / columns) as f64);
-    let pivot = *lanes::<T, L>(&rows[first..]);
-    let mut sums = [T::zero(); L];
-    for row in rows.chunks_exact(columns) {
-        let row = lanes::<T, L>(&row[first..]);
-        (0..L).for_each(|lane| sums[lane] += row[lane] - pivot[lane]);
-    }
-    let near: [T; L] = std::array::from_fn(|lane| pivot[lane] + sums[lane] / count);
-    let (mut rest, mut sums) = ([T::zero(); L], [T::zero(); L]);
-    for row in rows.chunks_exact(columns) {
-        let row = lanes::<T, L>(&row[first..]);
-        for lane in 0..L {
-            let deviation = row[lane] - near[lane];
-            rest[lane] += deviation;
-            sums[lane] += deviation * deviation;
+impl<T: Real> Loop for ColumnStatistics<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (width, mut first) = (T::width::<S>(), 0);
+        while first < self.means.len() {
+            let left = self.means.len() - first;
+            first += if left >= VECTORS * width {
+                self.columns_at::<S, VECTORS>(simd, first, width)
+            } else if left >= width {
+                self.columns_at::<S, 1>(simd, first, width)
+            } else {
+                self.columns_at::<S, 1>(simd, first, left)
+            };
         }
     }
-    for lane in 0..L {
-        means[lane] = near[lane] + rest[lane] / count;
-        squares[lane] = sums[lane];
+}
+
+impl<T: Real> ColumnStatistics<'_, T> {
+    /// Those of `V` vectors of `len` columns; gives their number.
+    #[inline(always)]
+    fn columns_at<S: Simd, const V: usize>(&mut self, simd: S, first: usize, len: usize) -> usize {
+        let columns = self.means.len();
+        let count = T::splat(simd, T::of((self.rows.len() / columns) as f64));
+        let zero = T::splat(simd, T::zero());
+        let pivot = vectors::<T, S, V>(simd, &self.rows[first..], len);
+        let mut sums = [zero; V];
+        for row in self.rows.chunks_exact(columns) {
+            let row = vectors::<T, S, V>(simd, &row[first..], len);
+            for v in 0..V {
+                sums[v] = T::plus(simd, sums[v], T::minus(simd, row[v], pivot[v]));
+            }
+        }
+        let mut near = pivot;
+        for v in 0..V {
+            near[v] = T::plus(simd, near[v], T::over(simd, sums[v], count));
+        }
+        let (mut rest, mut squares) = ([zero; V], [zero; V]);
+        for row in self.rows.chunks_exact(columns) {
+            let row = vectors::<T, S, V>(simd, &row[first..], len);
+            for v in 0..V {
+                let deviation = T::minus(simd, row[v], near[v]);
+                rest[v] = T::plus(simd, rest[v], deviation);
+                squares[v] = T::plus(simd, squares[v], T::times(simd, deviation, deviation));
+            }
+        }
+        for v in 0..V {
+            near[v] = T::plus(simd, near[v], T::over(simd, rest[v], count));
+        }
+        store_vectors(simd, &mut self.means[first..], near, len);
+        store_vectors(simd, &mut self.squares[first..], squares, len);
+        V * len
     }
-    L
 }
 
 /// `out[c] = sum over rows of data[row, c]`, in blocks of rows so that rounding grows slowly.
@@ -209,7 +216,9 @@ pub(crate) fn sum_rows<T: Real>(host: &dyn Host<T>, data: &[T], columns: usize, 
 fn add_rows<T: Real>(data: &[T], columns: usize, first: usize, out: &mut [T]) {
     vectorised(|| {
         for row in data.chunks_exact(columns) {
-            out.iter_mut().zip(&row[first..]).for_each(|(sum, value)| *sum += *value);
+            for (sum, value) in out.iter_mut().zip(&row[first..]) {
+                *sum += *value;
+            }
         }
     });
 }

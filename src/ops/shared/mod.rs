@@ -5,6 +5,7 @@ pub(crate) mod average;
 pub(crate) mod batch_norm_grad;
 pub(crate) mod batch_norm_host;
 pub(crate) mod binary;
+pub(crate) mod broadcast;
 pub(crate) mod convolution;
 pub(crate) mod convolution_grouped;
 pub(crate) mod convolution_host;

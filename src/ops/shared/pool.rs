@@ -2,6 +2,8 @@
 //!
 //! Letters: input `N C H W`, window `R S`, output `N C P Q`.
 
+use std::ops::Range;
+
 use super::super::{Pair, Window};
 use crate::graph::Real;
 use crate::tensor::Shape;
@@ -81,50 +83,68 @@ impl Dims {
         self.q * self.c
     }
 
-    /// The taps of output pixel (p, q) that lie in the image, in row-major order. `inside` are those of a window that
-    /// lies in the image as a whole ([`Dims::whole_window`]); they need not be found again.
-    pub fn taps<'a, T: Real>(
-        &self,
-        [p, q]: [usize; 2],
-        inside: &'a [Tap<T>],
-        border: &'a mut Vec<Tap<T>>,
-    ) -> (&'a [Tap<T>], usize) {
-        let Window { kernel, stride, padding, dilation, .. } = self.window;
-        let fits = |first: usize, kernel: usize, dilation: usize, padding: usize, size: usize| {
-            first >= padding && first - padding + (kernel - 1) * dilation < size
-        };
-        let (row, column) = (p * stride.h, q * stride.w);
-        if fits(row, kernel.h, dilation.h, padding.h, self.h)
-            && fits(column, kernel.w, dilation.w, padding.w, self.w)
-        {
-            return (inside, ((row - padding.h) * self.w + column - padding.w) * self.c);
-        }
-        border.clear();
-        for (tap, position) in self.positions().enumerate() {
-            if let Some([row, column]) = self.window.pixel([p, q], position, [self.h, self.w]) {
-                border.push(Tap { number: T::of(tap as f64), offset: (row * self.w + column) * self.c });
-            }
-        }
-        (border, 0)
-    }
-
-    /// The taps of a window that lies in the image, relative to its first pixel.
-    pub fn whole_window<T: Real>(&self) -> Vec<Tap<T>> {
-        let dilation = self.window.dilation;
-        let taps = self.positions().enumerate();
-        let offset = |[r, s]: [usize; 2]| (r * dilation.h * self.w + s * dilation.w) * self.c;
-        taps.map(|(tap, position)| Tap { number: T::of(tap as f64), offset: offset(position) }).collect()
-    }
-
-    fn positions(&self) -> impl Iterator<Item = [usize; 2]> {
-        let kernel = self.window.kernel;
-        (0..kernel.h).flat_map(move |r| (0..kernel.w).map(move |s| [r, s]))
-    }
-
     /// The sizes of input and output as the shaders name them.
     pub fn uniforms(&self) -> [(&'static str, usize); 5] {
         [("c", self.c), ("h", self.h), ("w", self.w), ("p", self.p), ("q", self.q)]
     }
+}
+
+/// The taps of each window, for CPU kernels.
+pub(crate) struct Windows<'a, T> {
+    dims: &'a Dims,
+    /// The outputs, by rows and by columns, whose windows lie in the image.
+    inside: [Range<usize>; 2],
+    /// The taps of these, from the window's first pixel on.
+    whole: Vec<Tap<T>>,
+    /// The taps of the last window that does not.
+    border: Vec<Tap<T>>,
+}
+
+impl<'a, T: Real> Windows<'a, T> {
+    pub fn new(dims: &'a Dims) -> Windows<'a, T> {
+        let Window { kernel, stride, padding, dilation, .. } = dims.window;
+        let inside = |count: usize, size: usize, [kernel, stride, padding, dilation]: [usize; 4]| {
+            let past = (size + padding).checked_sub((kernel - 1) * dilation + 1);
+            let end = past.map_or(0, |last| last / stride + 1).min(count);
+            padding.div_ceil(stride).min(end)..end
+        };
+        let inside = [
+            inside(dims.p, dims.h, [kernel.h, stride.h, padding.h, dilation.h]),
+            inside(dims.q, dims.w, [kernel.w, stride.w, padding.w, dilation.w]),
+        ];
+        let offset = |[r, s]: [usize; 2]| (r * dilation.h * dims.w + s * dilation.w) * dims.c;
+        let whole = positions(kernel).enumerate();
+        let whole = whole.map(|(tap, position)| Tap { number: T::of(tap as f64), offset: offset(position) });
+        Windows { dims, inside, whole: whole.collect(), border: vec![] }
+    }
+
+    /// The taps of output pixel (p, q) that lie in the image, in row-major order, and where they are counted from.
+    #[inline(always)]
+    pub fn at(&mut self, [p, q]: [usize; 2]) -> (&[Tap<T>], usize) {
+        let Window { stride, padding, .. } = self.dims.window;
+        if self.inside[0].contains(&p) && self.inside[1].contains(&q) {
+            let [row, column] = [p * stride.h - padding.h, q * stride.w - padding.w];
+            return (&self.whole, (row * self.dims.w + column) * self.dims.c);
+        }
+        self.find_border([p, q]);
+        (&self.border, 0)
+    }
+
+    #[inline(never)]
+    fn find_border(&mut self, output: [usize; 2]) {
+        let Dims { window, h, w, c, .. } = *self.dims;
+        let taps = positions(window.kernel).enumerate().filter_map(|(tap, position)| {
+            let [row, column] = window.pixel(output, position, [h, w])?;
+            Some(Tap { number: T::of(tap as f64), offset: (row * w + column) * c })
+        });
+        self.border.clear();
+        self.border.extend(taps);
+    }
+}
+
+/// All (r, s) of a window.
+fn positions(kernel: Pair) -> impl Iterator<Item = [usize; 2]> {
+    (0..kernel.h).flat_map(move |r| (0..kernel.w).map(move |s| [r, s]))
 }
 
 /// A pixel under a window.

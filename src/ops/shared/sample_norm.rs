@@ -90,7 +90,7 @@ pub(crate) fn build<N: SampleNorm>(norm: &N, graph: &mut Graph, input: Value) ->
 /// The operator of a norm: `(input[, weight[, bias]]) -> output, mean, invstd`, the statistics of shape
 /// `[samples, groups]`.
 #[derive(Clone, Debug)]
-pub struct Forward<N>(N);
+pub struct Forward<N>(pub(crate) N);
 
 impl<N: SampleNorm> Forward<N> {
     /// The operator of a norm.

@@ -1,9 +1,9 @@
 //! CPU kernels of the norms over sets of one sample. Sums run along pixels for each channel first, as neighbouring
 //! channels are neighbours in memory, and then over the channels of a group.
 
-use super::matrix::column_statistics;
-use super::matrix::sum_rows;
+use super::matrix::{ColumnStatistics, sum_rows};
 use super::sample_norm::Sets;
+use super::simd::Loop;
 use super::unary::CHUNK;
 use crate::graph::{Host, Real, View, ViewMut};
 
@@ -134,7 +134,7 @@ impl Sets {
         }
         let channels = self.channels / self.groups;
         let (mut means, mut squares) = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
-        column_statistics((sample, &mut means[..], &mut squares[..]));
+        ColumnStatistics { rows: sample, means: &mut means, squares: &mut squares }.vectorised();
         let groups = means.chunks_exact(channels).zip(squares.chunks_exact(channels));
         for ((means, squares), (mean, invstd)) in groups.zip(mean.iter_mut().zip(invstd)) {
             let (one, between) = mean_and_squares(means);
@@ -211,7 +211,7 @@ impl<T> ParameterRows<T> {
     }
 }
 
-/// The mean, and the sum of squared deviations from it, as [`column_statistics`] computes them.
+/// The mean, and the sum of squared deviations from it, as [`ColumnStatistics`] computes them.
 fn mean_and_squares<T: Real>(values: &[T]) -> (T, T) {
     let count = T::of(values.len() as f64);
     let pivot = values[0];

@@ -1,4 +1,4 @@
-use crate::ops::views::{FLIP, FLIP_TRANSLATE, TestView};
+use crate::ops::views::{FLIP, FLIP_TRANSLATE, TRANSLATE, TestView};
 use crate::train::recipe::names;
 
 names! { "test-time augmentation",
@@ -9,7 +9,9 @@ pub enum Tta {
     None = "none",
     /// The image and its mirror image.
     Flip = "flip",
-    /// These, and both shifted by a pixel up and left, and down and right, as airbench94 does.
+    /// The image, and shifted by a pixel up and left, and down and right, edges reflected.
+    Translate = "translate",
+    /// The image and its mirror image, and both shifted by a pixel up and left, and down and right, as airbench94 does.
     FlipTranslate = "flip-translate",
 }
 }
@@ -20,6 +22,7 @@ impl Tta {
         match self {
             Tta::None => &[],
             Tta::Flip => FLIP,
+            Tta::Translate => TRANSLATE,
             Tta::FlipTranslate => FLIP_TRANSLATE,
         }
     }

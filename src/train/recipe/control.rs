@@ -36,8 +36,8 @@ pub struct ControlSettings {
     /// Stop after this time, such as 90s, 45m or "1h 30m"; `wgrad resume` goes on [default: never]
     #[arg(long, value_name = "TIME")]
     pub max_time: Option<MaxTime>,
-    /// Classify images by the mean of views: none, flip (the mirror image too), or flip-translate (both, and shifted by a
-    /// pixel to two sides: six times the work) [default: none]
+    /// Classify images by the mean of views: none, flip (the mirror image too), translate (shifted by a pixel to two
+    /// sides too), or flip-translate (all of these: six times the work) [default: none]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// Train on the first batch only and test on the same: a network that cannot learn it has a mistake

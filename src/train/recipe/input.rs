@@ -16,8 +16,8 @@ pub struct InputSettings {
     /// [default: digits]
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
-    /// A built-in model (seed-cnn, digits-cnn, lenet5, small-cnn, squeezenet1_1, mobilenet_v2-cifar,
-    /// mobilenet_v3_small, wide_resnet16_4-cifar, mobilenet_v2, efficientnet_b0, densenet121, resnet18-cifar,
+    /// A built-in model (seed-cnn, digits-cnn, lenet5, mnist-tiny, mnist-cnn, small-cnn, squeezenet1_1, mobilenet_v2-cifar,
+    /// mobilenet_v3_small, wide_resnet16_4-cifar, mobilenet_v2, efficientnet_b0, densenet121, airbench94-cifar, resnet18-cifar,
     /// resnet18, resnet34-cifar, resnet34, resnet50-cifar, resnet50, convnext_tiny, wide_resnet50_2, vgg11_bn,
     /// vgg16_bn) or a TOML file [default: digits-cnn for the digits, else small-cnn]
     #[arg(long, value_name = "NAME|FILE")]

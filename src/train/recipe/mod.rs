@@ -121,6 +121,9 @@ impl Recipe {
     fn yield_to(&mut self, flags: &Recipe) {
         self.length.yield_to(&flags.length);
         self.augment.yield_to(&flags.augment);
+        if flags.schedule.warmup_steps.is_some() || flags.schedule.warmup_share.is_some() {
+            (self.schedule.warmup_steps, self.schedule.warmup_share) = (None, None);
+        }
         let optimizer = flags.optimizer.optimizer.filter(|chosen| Some(*chosen) != self.optimizer.optimizer);
         if let Some(optimizer) = optimizer {
             dependent::clear_misfits(self.optimizer.dependents(optimizer));
@@ -159,7 +162,6 @@ impl Recipe {
             normalize: self.input.normalize.unwrap_or(true),
             algorithm: self.optimizer.algorithm()?,
             groups: self.groups.rules(self.optimizer.weight_decay()?)?,
-            unfreeze_at: self.groups.unfreeze_at()?,
             label_smoothing: self.optimizer.label_smoothing()?,
             clip_norm: self.optimizer.clip_norm()?,
             clip_value: self.optimizer.clip_value()?,

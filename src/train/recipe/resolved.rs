@@ -46,8 +46,6 @@ pub struct ResolvedRecipe {
     pub algorithm: Algorithm,
     /// Weight decay, learning-rate factors and frozen parameters.
     pub groups: GroupRules,
-    /// The epoch, from 0, before which frozen parameters are not trained.
-    pub unfreeze_at: Option<u32>,
     /// Part of the target that is spread over all classes.
     pub label_smoothing: f64,
     /// Norm to which gradients are scaled down.
@@ -149,7 +147,7 @@ impl ResolvedRecipe {
                 tensorboard: Some(self.tensorboard),
                 quiet: Some(self.quiet),
             },
-            groups: GroupSettings::of(&self.groups, self.unfreeze_at),
+            groups: GroupSettings::of(&self.groups),
             augment: self.augment.clone(),
         }
     }

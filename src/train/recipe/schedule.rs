@@ -4,7 +4,7 @@ use super::dependent::{Dependent, Setting, with_choice};
 use super::range::{below_one, count, fail, positive, require, within_one};
 use super::theme::{names, theme};
 use crate::error::{Error, Result};
-use crate::optim::{Curve, Plateau, RunLength, Schedule, Unit};
+use crate::optim::{Anneal, Curve, Plateau, RunLength, Schedule, Unit, Warmup};
 
 theme! {
 /// The learning rate's schedule.
@@ -16,6 +16,9 @@ pub struct ScheduleSettings {
     /// First raise the learning rate linearly for so many steps [default: 0]
     #[arg(long, value_name = "STEPS", allow_negative_numbers = true)]
     pub warmup_steps: Option<u32>,
+    /// Do so in this share of the run, such as 0.05, instead of --warmup-steps
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub warmup_share: Option<f64>,
     /// What lengths of the schedule count after the warmup, and how often the rate changes: step or epoch [default: step]
     #[arg(long, value_name = "UNIT")]
     pub schedule_per: Option<UnitName>,
@@ -40,6 +43,9 @@ pub struct ScheduleSettings {
     /// one-cycle: the first rate over the last [default: 10000]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub final_div_factor: Option<f64>,
+    /// one-cycle: the way up and down [default: cos]
+    #[arg(long, value_name = "NAME")]
+    pub anneal_strategy: Option<AnnealName>,
     /// polynomial: the exponent [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub power: Option<f64>,
@@ -89,6 +95,17 @@ pub enum ScheduleName {
 }
 }
 
+names! { "anneal strategy",
+/// How a one-cycle rises and falls.
+pub enum AnnealName {
+    /// Along half a cosine.
+    #[default]
+    Cosine = "cos",
+    /// Along a straight line.
+    Linear = "linear",
+}
+}
+
 names! { "unit",
 /// What the lengths of a schedule count.
 pub enum UnitName {
@@ -102,12 +119,20 @@ pub enum UnitName {
 
 impl ScheduleSettings {
     pub(super) fn schedule(&self, lr: f64) -> Result<Schedule> {
-        let warmup_steps = self.warmup_steps.unwrap_or(0).into();
+        let warmup = match (self.warmup_steps, self.warmup_share) {
+            (Some(_), Some(_)) => {
+                return fail(
+                    "--warmup-steps and --warmup-share both say how long the warmup is; give one of them",
+                );
+            }
+            (steps, None) => Warmup::Steps(steps.unwrap_or(0).into()),
+            (None, Some(share)) => Warmup::Share(below_one("--warmup-share", share)?),
+        };
         let unit = match self.schedule_per.unwrap_or_default() {
             UnitName::Step => Unit::Step,
             UnitName::Epoch => Unit::Epoch,
         };
-        Ok(Schedule { lr, warmup_steps, curve: self.curve(lr)?, unit })
+        Ok(Schedule { lr, warmup, curve: self.curve(lr)?, unit })
     }
 
     fn curve(&self, lr: f64) -> Result<Curve> {
@@ -171,7 +196,11 @@ impl ScheduleSettings {
         let falls = div_factor * final_div_factor >= 1.0;
         let allowed = "at least 1 / --div-factor: --lr is the highest rate";
         require(falls, "--final-div-factor", final_div_factor, allowed)?;
-        Ok(Curve::OneCycle { pct_start, div_factor, final_div_factor })
+        let anneal = match self.anneal_strategy.unwrap_or_default() {
+            AnnealName::Cosine => Anneal::Cosine,
+            AnnealName::Linear => Anneal::Linear,
+        };
+        Ok(Curve::OneCycle { pct_start, div_factor, final_div_factor, anneal })
     }
 
     fn milestones(&self) -> Result<Vec<u64>> {
@@ -190,8 +219,11 @@ impl ScheduleSettings {
     /// A schedule as settings.
     pub(super) fn of(schedule: &Schedule) -> ScheduleSettings {
         let steps = |steps: u64| steps as u32;
-        let mut settings =
-            ScheduleSettings { warmup_steps: Some(steps(schedule.warmup_steps)), ..Default::default() };
+        let mut settings = ScheduleSettings::default();
+        match schedule.warmup {
+            Warmup::Steps(warmup) => settings.warmup_steps = Some(steps(warmup)),
+            Warmup::Share(share) => settings.warmup_share = Some(share),
+        }
         settings.schedule_per = Some(match schedule.unit {
             Unit::Step => UnitName::Step,
             Unit::Epoch => UnitName::Epoch,
@@ -215,8 +247,12 @@ impl ScheduleSettings {
                 settings.min_lr = Some(*min_lr);
                 ScheduleName::Cosine
             }
-            Curve::OneCycle { pct_start, div_factor, final_div_factor } => {
+            Curve::OneCycle { pct_start, div_factor, final_div_factor, anneal } => {
                 settings.warmup_steps = None;
+                settings.anneal_strategy = Some(match anneal {
+                    Anneal::Cosine => AnnealName::Cosine,
+                    Anneal::Linear => AnnealName::Linear,
+                });
                 settings.pct_start = Some(*pct_start);
                 settings.div_factor = Some(*div_factor);
                 settings.final_div_factor = Some(*final_div_factor);
@@ -251,13 +287,10 @@ impl ScheduleSettings {
         let [of_one_cycle, of_restarts, of_plateau] =
             ["--schedule one-cycle", "--schedule warm-restarts", "--schedule reduce-on-plateau"];
         let plateau = is(&[ReduceOnPlateau]);
-        let dependents: [(_, &mut dyn Setting, _, _); 16] = [
-            (
-                "--warmup-steps",
-                &mut self.warmup_steps,
-                !is(&[OneCycle]),
-                "schedules that do not rise by themselves as one-cycle does",
-            ),
+        let warms_up = "schedules that do not rise by themselves as one-cycle does";
+        let dependents: [(_, &mut dyn Setting, _, _); 18] = [
+            ("--warmup-steps", &mut self.warmup_steps, !is(&[OneCycle]), warms_up),
+            ("--warmup-share", &mut self.warmup_share, !is(&[OneCycle]), warms_up),
             (
                 "--schedule-per",
                 &mut self.schedule_per,
@@ -281,6 +314,7 @@ impl ScheduleSettings {
             ("--pct-start", &mut self.pct_start, is(&[OneCycle]), of_one_cycle),
             ("--div-factor", &mut self.div_factor, is(&[OneCycle]), of_one_cycle),
             ("--final-div-factor", &mut self.final_div_factor, is(&[OneCycle]), of_one_cycle),
+            ("--anneal-strategy", &mut self.anneal_strategy, is(&[OneCycle]), of_one_cycle),
             ("--power", &mut self.power, is(&[Polynomial]), "--schedule polynomial"),
             ("--t-0", &mut self.t_0, is(&[WarmRestarts]), of_restarts),
             ("--t-mult", &mut self.t_mult, is(&[WarmRestarts]), of_restarts),
@@ -308,7 +342,7 @@ pub(super) fn check_schedule(schedule: &Schedule, run: RunLength) -> Result<()> 
 
 /// Fails if the warmup is all of the run.
 pub(super) fn check_warmup(schedule: &Schedule, total: u64) -> Result<()> {
-    let warmup = schedule.warmup_steps;
+    let warmup = schedule.warmup.steps(total);
     if warmup > 0 && warmup >= total {
         return Err(Error::Recipe(format!(
             "--warmup-steps is {warmup}, but the run has {total} steps; it must be less"

@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::data::DataSource;
 use crate::error::Error;
-use crate::optim::{Adam, Curve, Sgd};
+use crate::optim::{Adam, Anneal, Curve, Sgd, Warmup};
 
 fn parse(text: &str) -> Recipe {
     Recipe::parse(text, Path::new("r.toml")).unwrap()
@@ -30,7 +30,7 @@ fn defaults_are_neutral_and_pytorchs() {
     assert_eq!((bare.length, bare.batch_size), (Length::Epochs(10), 64));
     let sgd = Sgd { momentum: 0.0, dampening: 0.0, nesterov: false };
     assert_eq!((bare.algorithm, bare.groups.weight_decay), (Algorithm::Sgd(sgd), 0.0));
-    assert_eq!((bare.schedule.lr, bare.schedule.warmup_steps), (1e-3, 0));
+    assert_eq!((bare.schedule.lr, bare.schedule.warmup), (1e-3, Warmup::NONE));
     assert_eq!(bare.schedule.curve, Curve::Constant);
     assert_eq!((bare.label_smoothing, bare.clip_norm), (0.0, None));
     assert_eq!((bare.shuffle, bare.normalize, bare.seed), (true, true, 0));
@@ -43,7 +43,8 @@ fn defaults_are_neutral_and_pytorchs() {
     let resolved = resolve("optimizer = \"adamw\"");
     let adamw = Adam { decoupled: true, ..adam };
     assert_eq!((resolved.algorithm, resolved.groups.weight_decay), (Algorithm::Adam(adamw), 0.01));
-    let one_cycle = Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4 };
+    let one_cycle =
+        Curve::OneCycle { pct_start: 0.3, div_factor: 25.0, final_div_factor: 1e4, anneal: Anneal::Cosine };
     assert_eq!(resolve("schedule = \"one-cycle\"").schedule.curve, one_cycle);
 }
 
@@ -94,6 +95,7 @@ fn changed_choices_set_aside_what_belonged_to_the_old() {
             "schedule = \"exponential\"\ngamma = 0.5",
         ),
         ("schedule = \"one-cycle\"", "warmup_steps = 5", "schedule = \"one-cycle\""),
+        ("warmup_steps = 9", "warmup_share = 0.5", "warmup_steps = 9"),
         ("max_steps = 5", "epochs = 3", "max_steps = 5"),
         ("epochs = 5", "max_steps = 3", "epochs = 5"),
         ("", "max_steps = 3", "max_steps = 3"),
@@ -125,6 +127,9 @@ fn resolved_recipes_round_trip() {
         "optimizer = \"muon\"\nadjust_lr = \"match-rms-adamw\"\nns_steps = 3\nmuon_first_and_last = true",
         "optimizer = \"lion\"\nbetas = [0.95, 0.98]\nweight_decay = 0.1",
         "schedule = \"polynomial\"\npower = 2\nwarmup_steps = 3",
+        "schedule = \"cosine\"\nwarmup_share = 0.05",
+        "schedule = \"one-cycle\"\nanneal_strategy = \"linear\"",
+        "[[group]]\npattern = \"0.*\"\nfreeze_after = 3",
         "schedule = \"warm-restarts\"\nt_0 = 5\nt_mult = 2\nmin_lr = 1e-5\nschedule_per = \"epoch\"",
         "schedule = \"reduce-on-plateau\"\nplateau_factor = 0.5\nplateau_patience = 2\nplateau_cooldown = 1",
         "clip_value = 0.5\nema_decay = 0.999\nema_warmup = true\nlayer_decay = 0.75\nunfreeze_at = 2\n\
@@ -359,6 +364,17 @@ fn settings_that_do_not_apply_are_refused() {
         (
             "schedule = \"reduce-on-plateau\"\nschedule_per = \"step\"",
             "--schedule-per goes with schedules that count",
+        ),
+        ("warmup_steps = 5\nwarmup_share = 0.1", "--warmup-steps and --warmup-share both say"),
+        ("warmup_share = 1", "--warmup-share is 1; it must be"),
+        ("anneal_strategy = \"linear\"", "--anneal-strategy goes with --schedule one-cycle, not with"),
+        (
+            "anneal_strategy = \"line\"\nschedule = \"one-cycle\"",
+            "unknown anneal strategy \"line\"; did you mean",
+        ),
+        (
+            "[[group]]\npattern = \"a\"\nfreeze_after = 0",
+            "freeze_after of a [[group]] is 0; it must be at least 1",
         ),
         ("schedule = \"one-cycle\"\nwarmup_steps = 5", "--warmup-steps goes with schedules that do not rise"),
     ];

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Clock, Observer, StepEvent, Trainer};
+use super::{Clock, Observer, StepEvent, Trainer, Wish};
 use crate::error::{Error, Result};
 use crate::plan::StepReport;
 use crate::train::checkpoint::{Checkpoint, Progress, Totals, slot_lists};
@@ -38,24 +38,28 @@ impl Trainer<'_> {
         self.progress.totals.add(f64::from(report.loss), f64::from(report.correct), batch_size as u64);
         self.clock.logged.1 += batch_size as u64;
         self.clock.epoch.1 += batch_size as u64;
-        let epoch = self.progress.epoch + 1;
-        observer.step(StepEvent {
-            step: report.step,
-            total_steps: total,
-            epoch,
-            loss: report.loss,
-            batch_size,
-        });
+        let (epoch, lr) = (self.progress.epoch + 1, self.learning_rate(report.step - 1, total));
+        let StepReport { step, loss, grad_norm, .. } = *report;
+        observer.step(StepEvent { step, total_steps: total, epoch, loss, lr, batch_size });
         if report.step.is_multiple_of(self.settings.log_every) {
             let img_per_s = rate(self.clock.logged);
             self.clock.logged = (Instant::now(), 0);
-            let lr = self.learning_rate(report.step - 1, total);
-            let StepReport { step, loss, grad_norm, .. } = *report;
             let loss_scale = self.assembly.program.scales_loss().then_some(report.loss_scale.scale);
             let line = StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s };
             observer.logged(&line);
             self.write(&Line::Step(line))?;
         }
+        Ok(())
+    }
+
+    /// Does what the observer wishes between two steps, however long it takes to say so.
+    pub(super) async fn heed(&mut self, total: u64, observer: &mut dyn Observer) -> Result<()> {
+        let begun = Instant::now();
+        while observer.wish() == Wish::Checkpoint {
+            self.take_reports(0, total, observer).await?;
+            self.checkpoint().await?;
+        }
+        self.clock.pause(begun.elapsed());
         Ok(())
     }
 
@@ -66,7 +70,7 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Evaluation> {
         let img_per_s = rate(self.clock.epoch);
-        let (evaluation, averages) = self.judge().await?;
+        let (evaluation, averages) = self.judge(observer).await?;
         let (train_loss, train_accuracy) = self.progress.totals.means();
         let line = EpochLine {
             epoch: self.progress.epoch + 1,
@@ -97,7 +101,7 @@ impl Trainer<'_> {
     /// Evaluates within an epoch, and writes a line and a checkpoint.
     pub(super) async fn evaluate_midway(&mut self, observer: &mut dyn Observer) -> Result<Evaluation> {
         let begun = Instant::now();
-        let (evaluation, averages) = self.judge().await?;
+        let (evaluation, averages) = self.judge(observer).await?;
         let Progress { step, epoch, .. } = self.progress;
         let (test, ema) = (TestLine::from(&evaluation), averages.as_ref().map(TestLine::from));
         let line = EvaluationLine { step, epoch: epoch + 1, test, ema };
@@ -109,8 +113,9 @@ impl Trainer<'_> {
     }
 
     /// Evaluates the weights, and their running averages if they are kept, and says so to the history.
-    async fn judge(&mut self) -> Result<(Evaluation, Option<Evaluation>)> {
+    async fn judge(&mut self, observer: &mut dyn Observer) -> Result<(Evaluation, Option<Evaluation>)> {
         let evaluation = self.evaluate().await?;
+        observer.evaluated(&evaluation);
         let averages = self.evaluate_averages().await?;
         let rule = &self.settings.control.rule;
         let judged = averages.as_ref().filter(|_| rule.monitor.is_of_averages()).unwrap_or(&evaluation);

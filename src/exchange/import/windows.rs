@@ -1,0 +1,171 @@
+//! Nodes that slide over pixels: convolutions and pools.
+
+use toml::{Table, Value as Toml};
+
+use super::builder::{Builder, Wire};
+use super::node::Node;
+use super::weighted::scope;
+use crate::ops::{Pair, Window};
+
+/// How a window moves, and where zeros are put: above, left, below, right.
+struct Sliding {
+    kernel: [usize; 2],
+    strides: [usize; 2],
+    dilations: [usize; 2],
+    pads: [usize; 4],
+}
+
+impl Sliding {
+    fn of(node: &Node<'_>, kernel: [usize; 2], size: [usize; 2]) -> Result<Sliding, String> {
+        let mut sliding = Sliding {
+            kernel: node.sizes("kernel_shape", 0)?,
+            strides: node.sizes("strides", 1)?,
+            dilations: node.sizes("dilations", 1)?,
+            pads: node.sizes("pads", 0)?,
+        };
+        if node.ints("kernel_shape").is_none() {
+            sliding.kernel = kernel;
+        }
+        let Sliding { kernel, strides, dilations, .. } = sliding;
+        if [kernel, strides, dilations].concat().contains(&0) {
+            return node.refuse("has a kernel, stride or dilation of 0");
+        }
+        let auto = node.text("auto_pad").unwrap_or_default();
+        let same = |side: usize| {
+            let windows = size[side].div_ceil(strides[side]);
+            let needed = (windows - 1) * strides[side] + dilations[side] * (kernel[side] - 1) + 1;
+            needed.saturating_sub(size[side])
+        };
+        match auto.as_str() {
+            "" | "NOTSET" => {}
+            "VALID" => sliding.pads = [0; 4],
+            "SAME_UPPER" => {
+                let [h, w] = [same(0), same(1)];
+                sliding.pads = [h / 2, w / 2, h - h / 2, w - w / 2];
+            }
+            "SAME_LOWER" => {
+                let [h, w] = [same(0), same(1)];
+                sliding.pads = [h - h / 2, w - w / 2, h / 2, w / 2];
+            }
+            other => return node.refuse(format!("has auto_pad = {other:?}")),
+        }
+        Ok(sliding)
+    }
+
+    fn is_symmetric(&self) -> bool {
+        self.pads[..2] == self.pads[2..]
+    }
+
+    /// What PyTorch's `padding="same"` puts around images.
+    fn is_same(&self) -> bool {
+        let rest = |side: usize| self.dilations[side] * (self.kernel[side] - 1);
+        let [h, w] = [rest(0), rest(1)];
+        self.strides == [1, 1] && self.pads == [h / 2, w / 2, h.div_ceil(2), w.div_ceil(2)]
+    }
+
+    fn asymmetric<T>(&self, node: &Node<'_>) -> Result<T, String> {
+        node.refuse(format!("pads by {:?}; only as much on both sides is known", self.pads))
+    }
+
+    /// The arguments that convolutions and pools share.
+    fn arguments(&self) -> Table {
+        Table::from_iter([
+            ("kernel_size".to_string(), pair(self.kernel)),
+            ("stride".to_string(), pair(self.strides)),
+            ("padding".to_string(), pair([self.pads[0], self.pads[1]])),
+        ])
+    }
+}
+
+/// `3`, or `[3, 5]`
+fn pair([h, w]: [usize; 2]) -> Toml {
+    let [h, w] = [h, w].map(|size| Toml::Integer(size as i64));
+    if h == w { h } else { Toml::Array(vec![h, w]) }
+}
+
+/// The images that a node reads, and their height and width.
+fn images(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<(Wire, [usize; 2]), String> {
+    let wire = builder.wire(node, 0)?;
+    match builder.shape(&wire).as_4d() {
+        Some([_, _, h, w]) if !wire.last => Ok((wire, [h, w])),
+        _ => node.refuse(format!("is not over images [N, C, H, W] but over {}", builder.shape(&wire))),
+    }
+}
+
+pub(super) fn conv(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let (wire, size) = images(builder, node)?;
+    let weight = builder.floats(node, 1)?;
+    let Some([filters, per_group, r, s]) = weight.shape.as_4d() else {
+        return node.refuse(format!("has the weight {}; [K, C/groups, R, S] is known", weight.shape));
+    };
+    let sliding = Sliding::of(node, [r, s], size)?;
+    let (groups, channels) = (node.int("group", 1), builder.shape(&wire)[1]);
+    let per_groups = usize::try_from(groups).ok().and_then(|groups| groups.checked_mul(per_group));
+    if sliding.kernel != [r, s] || per_groups != Some(channels) {
+        return node.refuse(format!(
+            "has the weight {} for a kernel of {:?}, {channels} channels and {groups} groups",
+            weight.shape, sliding.kernel
+        ));
+    }
+    let mut arguments = sliding.arguments();
+    match (sliding.is_symmetric(), sliding.is_same()) {
+        (true, _) => {}
+        (false, true) => {
+            arguments.insert("padding".to_string(), Toml::from("same"));
+        }
+        (false, false) => return sliding.asymmetric(node),
+    }
+    let bias = if node.input(2).is_some() { Some(builder.floats(node, 2)?) } else { None };
+    arguments.insert("out_channels".to_string(), Toml::Integer(filters as i64));
+    arguments.insert("dilation".to_string(), pair(sliding.dilations));
+    arguments.insert("groups".to_string(), Toml::Integer(groups));
+    arguments.insert("bias".to_string(), Toml::Boolean(bias.is_some()));
+    let made = builder.layer(node, "conv2d", arguments, &wire, scope(node, 1, "weight"))?;
+    builder.store(&made, "weight", (*weight).clone());
+    if let Some(bias) = bias {
+        if *bias.shape != [filters] {
+            return node.refuse(format!("has the bias {} for {filters} filters", bias.shape));
+        }
+        builder.store(&made, "bias", (*bias).clone());
+    }
+    Ok(made)
+}
+
+pub(super) fn average_pool(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let (wire, size) = images(builder, node)?;
+    let sliding = Sliding::of(node, [0, 0], size)?;
+    if sliding.dilations != [1, 1] {
+        return node.refuse("has a dilation, which no averaging pool here has");
+    }
+    if !sliding.is_symmetric() {
+        return sliding.asymmetric(node);
+    }
+    let mut arguments = sliding.arguments();
+    arguments.insert("ceil_mode".to_string(), Toml::Boolean(node.int("ceil_mode", 0) != 0));
+    arguments.insert("count_include_pad".to_string(), Toml::Boolean(node.int("count_include_pad", 0) != 0));
+    builder.layer(node, "avg_pool2d", arguments, &wire, None)
+}
+
+/// Padding never wins: what is below and to the right may be more, where that is a last window that hangs over the end.
+pub(super) fn max_pool(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let (wire, [h, w]) = images(builder, node)?;
+    let sliding = Sliding::of(node, [0, 0], [h, w])?;
+    let Sliding { kernel, strides, dilations, pads: [top, left, bottom, right] } = sliding;
+    let window = |end: [usize; 2]| Window {
+        kernel: kernel.into(),
+        stride: strides.into(),
+        padding: Pair { h: top, w: left },
+        padding_end: end.into(),
+        dilation: dilations.into(),
+    };
+    let ceil = node.int("ceil_mode", 0) != 0;
+    let wanted = window([bottom, right]).output_rounded(h, w, ceil);
+    let fits = |ceil: &bool| window([top, left]).output_rounded(h, w, *ceil) == wanted;
+    let Some(ceil) = [ceil, true, false].into_iter().find(fits).filter(|_| wanted.is_ok()) else {
+        return sliding.asymmetric(node);
+    };
+    let mut arguments = sliding.arguments();
+    arguments.insert("dilation".to_string(), pair(dilations));
+    arguments.insert("ceil_mode".to_string(), Toml::Boolean(ceil));
+    builder.layer(node, "max_pool2d", arguments, &wire, None)
+}

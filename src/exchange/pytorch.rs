@@ -1,0 +1,163 @@
+//! Networks as Python modules for PyTorch.
+
+use std::collections::HashMap;
+
+use super::form::Site;
+use super::operators::OPERATORS;
+use super::{Exported, needed};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeKind, Value};
+
+/// The network as the text of a Python module that loads `weights` (a safetensors file beside it) and gives the same
+/// logits. Parameters have their names and layouts, so that the module can also be trained, but for dropout, which the
+/// inference form does not have.
+///
+/// # Errors
+/// If an operator has no form in PyTorch, or tensors are missing.
+pub fn pytorch(exported: &Exported<'_>, weights: &str) -> Result<String> {
+    let (graph, output) = exported.graph()?;
+    let mut writer = Writer { graph: &graph, modules: vec![], lines: vec![], names: HashMap::new(), next: 1 };
+    let needed = needed(&graph, output);
+    for index in (0..graph.nodes().len()).filter(|index| needed[*index]) {
+        writer.node(index, output)?;
+    }
+    let returned = writer.names.get(&output).cloned().unwrap_or_else(|| "images".to_string());
+    Ok(text(exported, weights, &writer, &returned))
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    /// What `__init__` makes: path and expression.
+    modules: Vec<(String, String)>,
+    /// What `forward` does.
+    lines: Vec<String>,
+    names: HashMap<Value, String>,
+    next: usize,
+}
+
+impl Writer<'_> {
+    fn node(&mut self, index: usize, output: Value) -> Result<()> {
+        let node = &self.graph.nodes()[index];
+        let own = Value { node: index, output: 0 };
+        match &node.kind {
+            NodeKind::Input => {
+                self.names.insert(own, "images".to_string());
+            }
+            NodeKind::Op(op) => {
+                let form = OPERATORS.iter().find(|operator| operator.name == op.name());
+                let form =
+                    form.and_then(|operator| (operator.form)(&Site { graph: self.graph, node: index }));
+                let form = form.ok_or_else(|| Error::Shape {
+                    op: op.name(),
+                    node: node.name.clone(),
+                    message: "has no form in PyTorch".to_string(),
+                })?;
+                let mut text = form.torch;
+                if let Some(module) = form.module {
+                    text = text.replace("{m}", &format!("m({:?})", node.name));
+                    self.modules.push((node.name.clone(), module));
+                }
+                for (i, input) in node.inputs.iter().enumerate() {
+                    let place = format!("{{{i}}}");
+                    if text.contains(&place) {
+                        let name = self.read(*input);
+                        text = text.replace(&place, &name);
+                    }
+                }
+                let name = self.target(index, output);
+                self.lines.push(format!("{name} = {text}"));
+                self.names.insert(own, name);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How `forward` names a value.
+    fn read(&mut self, value: Value) -> String {
+        if let Some(name) = self.names.get(&value) {
+            return name.clone();
+        }
+        let node = &self.graph.nodes()[value.node];
+        if let NodeKind::Parameter(_) = node.kind {
+            let parameter = format!("nn.Parameter(torch.empty({:?}))", self.graph.shape(value).to_vec());
+            self.modules.push((node.name.clone(), parameter));
+        }
+        format!("self.get_parameter({:?})", node.name)
+    }
+
+    /// The variable of what a node makes: that of its first input, if nobody reads that any more.
+    fn target(&mut self, index: usize, output: Value) -> String {
+        let first = self.graph.nodes()[index].inputs.first().copied();
+        let free = first.filter(|first| *first != output && !self.read_after(*first, index));
+        let reused = free.and_then(|first| self.names.get(&first)).filter(|name| *name != "images").cloned();
+        reused.unwrap_or_else(|| {
+            self.next += 1;
+            if self.next == 2 { "x".to_string() } else { format!("x{}", self.next - 1) }
+        })
+    }
+
+    fn read_after(&self, value: Value, index: usize) -> bool {
+        self.graph.nodes()[index + 1..].iter().any(|node| node.inputs.contains(&value))
+    }
+}
+
+fn text(exported: &Exported<'_>, weights: &str, writer: &Writer<'_>, returned: &str) -> String {
+    let Exported { about, model, .. } = exported;
+    let [c, h, w] = model.input();
+    let modules: String = writer
+        .modules
+        .iter()
+        .fold(String::new(), |all, (path, module)| all + &format!("        put(self, {path:?}, {module})\n"));
+    let lines: String =
+        writer.lines.iter().fold(String::new(), |all, line| all + &format!("        {line}\n"));
+    let classes = serde_json::json!(about.classes).to_string();
+    let normalization = about.normalization.as_ref().map_or(String::new(), |normalization| {
+        format!("MEAN = {:?}\nSTD = {:?}\n", normalization.mean, normalization.std)
+    });
+    let resize = about.resize.map_or(String::new(), |shorter| {
+        format!("RESIZE = {shorter}  # what the shorter side becomes before the middle is taken\n")
+    });
+    let normalized = if normalization.is_empty() { "" } else { ", normalised by MEAN and STD" };
+    format!(
+        r#"# Written by wgrad {version} from {name}. Inference form: dropout is left out.
+# Images are [N, {c}, {h}, {w}] of 0..1{normalized}; the output are logits.
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+CLASSES = {classes}
+{normalization}{resize}
+
+def put(root, path, what):
+    """Registers a module or parameter below root, by the dots in its path."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        if parent not in root._modules:
+            root.add_module(parent, nn.Module())
+        root = root._modules[parent]
+    (root.register_parameter if isinstance(what, nn.Parameter) else root.add_module)(name, what)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+{modules}
+    def forward(self, images):
+        m = self.get_submodule
+{lines}        return {returned}
+
+
+def load(path=Path(__file__).with_name({weights:?})):
+    """The network with its weights, ready to be used."""
+    model = Model()
+    model.load_state_dict(load_file(path))
+    return model.eval()
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+        name = model.name().replace(['\n', '\r'], " "),
+    )
+}
