@@ -74,7 +74,10 @@ pub(super) fn flatten(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire
         Some(made) if made == [dims[0], rest] && (!wire.last || dims[1..3] == [1, 1]) => {
             builder.layer(node, "flatten", Table::new(), &wire, None)
         }
-        _ => node.refuse(format!("makes {made:?} of {dims:?}; only one row for each image is known")),
+        Some(made) => {
+            node.refuse(format!("makes {made:?} of {dims:?}; only one row for each image is known"))
+        }
+        None => node.refuse(format!("does not keep the number of elements of {dims:?}")),
     }
 }
 
