@@ -19,6 +19,11 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::
     write_whole(path, |file| write(file).map_err(Error::io("write", path)))
 }
 
+/// Replaces a file by these bytes, or leaves it as it was.
+pub fn write_bytes(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    write_atomic(path, |file| file.write_all(bytes.as_ref()))
+}
+
 /// [`write_atomic`] for what may fail by itself: such an error is given back as it is.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -6,8 +6,12 @@ use clap::{ArgGroup, Args, value_parser};
 
 use super::train_args::Ui;
 use crate::data::DataSource;
+use crate::error::Result;
+use crate::models::Model;
 use crate::train::control::{Choice, Tta};
-use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute};
+use crate::train::recipe::{DeviceChoice, OptimizerName, Precision, Recompute, ResolvedRecipe};
+use crate::train::weights::TensorFile;
+use crate::train::{Run, RunModel};
 
 /// The arguments of `wgrad resume`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -23,6 +27,39 @@ pub struct ResumeArgs {
     pub ui: Ui,
 }
 
+/// Which weights of a run are meant.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct WeightsArgs {
+    /// Which weights: last, best, or a number of steps whose checkpoint was kept
+    #[arg(long, value_name = "WHICH", default_value_t)]
+    pub checkpoint: Choice,
+    /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
+    #[arg(long)]
+    pub ema: bool,
+}
+
+impl WeightsArgs {
+    pub(super) fn read(&self, run: &Run) -> Result<(RunModel, Model, TensorFile)> {
+        run.read_chosen(self.checkpoint, self.ema)
+    }
+}
+
+/// The views of an image that are averaged.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct TtaArgs {
+    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
+    #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
+    pub tta: Option<Tta>,
+}
+
+impl TtaArgs {
+    /// The model as it evaluates.
+    pub(super) fn averaging(&self, model: Model, run: &Run) -> Result<Model> {
+        let of_run = || ResolvedRecipe::load(&run.file("recipe.toml")).map(|recipe| recipe.control.tta);
+        Ok(model.averaging(self.tta.map_or_else(of_run, Ok)?.views()))
+    }
+}
+
 /// The arguments of `wgrad eval`.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(
@@ -35,15 +72,12 @@ pub struct EvalArgs {
     /// folder:DIR or tensors:FILE.safetensors [default: the run's]
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
-    /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
-    #[arg(long)]
-    pub ema: bool,
-    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
-    #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
-    pub tta: Option<Tta>,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: WeightsArgs,
+    /// Views of an image
+    #[command(flatten)]
+    pub tta: TtaArgs,
     /// Also print the confusion matrix
     #[arg(long)]
     pub confusion: bool,

@@ -14,10 +14,9 @@ use crate::train::{Device, Evaluation, Evaluator, Feed, Placement, Run, RunModel
 /// `wgrad eval`
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
-    let (about, model, weights) =
-        if args.ema { run.read_averages(args.checkpoint)? } else { run.read_chosen(args.checkpoint)? };
+    let (about, model, weights) = args.weights.read(&run)?;
     let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
-    let model = model.averaging(args.tta.unwrap_or(recipe.control.tta).views());
+    let model = args.tta.averaging(model, &run)?;
     let data = test_data(&recipe, args.data.as_ref(), &about, args.json)?;
     let device = device::open(&args.device, false)?;
     let batch_size = args.batch_size.map_or(recipe.batch_size, |size| size as usize);

@@ -1,18 +1,17 @@
 //! `wgrad predict --explain`: pictures with what speaks for a class in red.
 
 use std::collections::HashSet;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::imageops::{self, FilterType};
-use image::{ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
+use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
+use super::report::write_png;
 use crate::data::read_picture;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::models::Model;
 use crate::train::weights::TensorFile;
-use crate::train::{Device, Explainer, Heat, Predictor, Run, RunModel};
+use crate::train::{Device, Explainer, Heat, Predictor, Run, RunModel, argmax};
 
 /// The largest share of a pixel that the heat's colour takes.
 const OPACITY: f32 = 0.65;
@@ -53,7 +52,7 @@ impl Explanations {
         pixels: &[f32],
         logits: &[f32],
     ) -> Result<PathBuf> {
-        let class = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+        let class = argmax(logits);
         let heat = pollster::block_on(self.explainer.heat(predictor, pixels, class))?;
         let mut picture = read_picture(path)?;
         let seen = seen_part(&picture, &self.about);
@@ -61,10 +60,7 @@ impl Explanations {
         let class = self.about.classes[class].clone();
         let name = self.name(path, &class);
         let file = self.folder.join(name);
-        let mut png = Cursor::new(vec![]);
-        let encoded = picture.write_to(&mut png, ImageFormat::Png);
-        encoded.map_err(|error| Error::file(&file, format!("cannot be written: {error}")))?;
-        files::write_atomic(&file, |file| file.write_all(png.get_ref()))?;
+        write_png(&file, &picture)?;
         Ok(file)
     }
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
-use super::args::sample_shape;
+use super::args::{WeightsArgs, sample_shape};
 use super::model;
 use super::report::say;
 use crate::error::{Error, Result};
@@ -11,7 +11,6 @@ use crate::exchange::{Exported, onnx, pytorch};
 use crate::files;
 use crate::graph::Mode;
 use crate::models::Model;
-use crate::train::control::Choice;
 use crate::train::weights::{self, TensorFile};
 use crate::train::{Run, RunModel};
 
@@ -31,12 +30,9 @@ pub struct ExportArgs {
     /// Make batch norms part of the convolutions before them; for onnx
     #[arg(long)]
     pub fold_batch_norm: bool,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
-    /// The running averages of the weights
-    #[arg(long)]
-    pub ema: bool,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Weights of a model that is no run, a safetensors file [default: initial ones]
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
@@ -78,17 +74,17 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| folder.join("exported").with_added_extension(extension));
     let mut written = vec![out.clone()];
     match args.format {
-        ExportFormat::Onnx => write(&out, &onnx(&exported, args.fold_batch_norm)?)?,
+        ExportFormat::Onnx => files::write_bytes(&out, onnx(&exported, args.fold_batch_norm)?)?,
         ExportFormat::Safetensors => {
             let description = out.with_extension("json");
             TensorFile { metadata: Default::default(), ..file }.write(&out)?;
-            write(&description, &describe(&about, &model)?)?;
+            files::write_bytes(&description, describe(&about, &model)?)?;
             written.push(description);
         }
         ExportFormat::Pytorch => {
             let beside = out.with_extension("safetensors");
             let name = beside.file_name().unwrap_or_default().to_string_lossy();
-            write(&out, pytorch(&exported, &name)?.as_bytes())?;
+            files::write_bytes(&out, pytorch(&exported, &name)?)?;
             TensorFile { metadata: Default::default(), ..file }.write(&beside)?;
             written.push(beside);
         }
@@ -98,17 +94,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    files::write_atomic(path, |file| file.write_all(bytes))
-}
-
 fn of_run(args: &ExportArgs) -> Result<(RunModel, Model, TensorFile)> {
     if args.init.is_some() || args.input.is_some() || args.classes.is_some() {
         let message = "--init, --input and --classes are for a model; a run has weights and sizes of its own";
         return Err(Error::Recipe(message.to_string()));
     }
-    let run = Run::open(&args.run)?;
-    if args.ema { run.read_averages(args.checkpoint) } else { run.read_chosen(args.checkpoint) }
+    args.weights.read(&Run::open(&args.run)?)
 }
 
 fn of_model(args: &ExportArgs) -> Result<(RunModel, Model, TensorFile)> {

@@ -37,7 +37,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let totals = summary(&graph);
     if let Some(path) = &args.graph {
         let drawing = drawing(model.name(), &graph)?;
-        files::write_atomic(path, |file| file.write_all(drawing.as_bytes()))?;
+        files::write_bytes(path, drawing)?;
     }
     let task =
         Task { image: model.input(), classes, batch_size, label_smoothing: 0.0, precision: args.precision };

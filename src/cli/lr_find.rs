@@ -165,5 +165,5 @@ fn plot(finding: &LrFinding, path: &Path) -> Result<()> {
         area.present()
     })();
     drawn.map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
-    files::write_atomic(path, |file| file.write_all(svg.as_bytes()))
+    files::write_bytes(path, svg)
 }

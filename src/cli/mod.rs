@@ -45,7 +45,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     BenchArgs, DevicesArgs, DownloadArgs, EvalArgs, InspectArgs, ProveArgs, ResumeArgs, SelftestArgs,
-    TuneArgs,
+    TtaArgs, TuneArgs, WeightsArgs,
 };
 pub use export::{ExportArgs, ExportFormat};
 pub use import::ImportArgs;

@@ -5,14 +5,14 @@ use clap::{Args, ValueEnum, value_parser};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::args::{TtaArgs, WeightsArgs};
 use super::device;
 use super::explain::Explanations;
 use super::pictures::pictures;
 use super::report::{align_numbers, bar, say, table};
 use crate::data::ReadImage;
 use crate::error::{Error, Result};
-use crate::train::control::{Choice, Tta};
-use crate::train::recipe::{DeviceChoice, ResolvedRecipe};
+use crate::train::recipe::DeviceChoice;
 use crate::train::{Guess, Predictor, Run, RunModel};
 
 /// Images that are computed at once.
@@ -29,15 +29,12 @@ pub struct PredictArgs {
     /// Image files (PNG, JPEG, BMP, GIF, WebP, PNM or TIFF), folders of them, or patterns such as 'album/**/*.png'
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
-    /// Use the running averages of the weights, which --ema-decay of `wgrad train` keeps
-    #[arg(long)]
-    pub ema: bool,
-    /// Average the logits of views of each image: none, flip, translate or flip-translate [default: the run's]
-    #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
-    pub tta: Option<Tta>,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: WeightsArgs,
+    /// Views of an image
+    #[command(flatten)]
+    pub tta: TtaArgs,
     /// How many classes to name for each image, the most probable first
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
     pub top: u32,
@@ -83,16 +80,14 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let format = if args.json { Format::Json } else { args.format };
     let run = Run::open(&args.run)?;
     let images = pictures(&args.images)?;
-    let (about, model, weights) =
-        if args.ema { run.read_averages(args.checkpoint)? } else { run.read_chosen(args.checkpoint)? };
+    let (about, model, weights) = args.weights.read(&run)?;
     let device = device::open(&args.device, false)?;
     let explanations = args
         .explain
         .as_deref()
         .map(|folder| Explanations::new(folder, (&about, &model, &weights), &run, &device));
     let mut explanations = explanations.transpose()?;
-    let recipe = ResolvedRecipe::load(&run.file("recipe.toml"))?;
-    let model = model.averaging(args.tta.unwrap_or(recipe.control.tta).views());
+    let model = args.tta.averaging(model, &run)?;
     let most = images.len().min(BATCH);
     let mut predictor = pollster::block_on(Predictor::of((&about, &model, &weights), &run, &device, most))?;
     let bar = bar(images.len() as u64, "{wide_bar} {pos}/{len} images  {per_sec}  ETA {eta}", false);

@@ -1,16 +1,14 @@
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, value_parser};
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
 
 use super::contact_sheet::{self, Cell};
 use super::device;
-use super::report::say;
+use super::report::{say, write_png};
 use super::train::load_data;
 use crate::data::{DataSource, epoch_order};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::train::recipe::{AugmentSettings, DeviceChoice, InputSettings, Recipe, RunSettings};
 use crate::train::{Picture, Preview, PreviewSettings, preview};
 
@@ -111,10 +109,7 @@ fn write(shown: &Preview, classes: &[String], path: &Path) -> Result<()> {
         lines: lines(picture, classes),
     };
     let rows: Vec<Vec<Cell>> = shown.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
-    let mut png = Cursor::new(vec![]);
-    let encoded = contact_sheet::draw(&headings, &rows).write_to(&mut png, ImageFormat::Png);
-    encoded.map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
-    files::write_atomic(path, |file| file.write_all(png.get_ref()))
+    write_png(path, &contact_sheet::draw(&headings, &rows))
 }
 
 /// A class's name, or several with their shares.

@@ -1,14 +1,25 @@
 //! What people see: progress bars, tables, a line per epoch.
 
-use std::io::{IsTerminal, Write};
+use std::io::{Cursor, IsTerminal, Write};
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
+use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::train::metrics::TestLine;
 use crate::train::{ClassRow, Evaluation};
+
+/// Writes a picture as a PNG file.
+pub(super) fn write_png(path: &Path, picture: &RgbImage) -> Result<()> {
+    let mut png = Cursor::new(vec![]);
+    let encoded = picture.write_to(&mut png, ImageFormat::Png);
+    encoded.map_err(|error| Error::file(path, format!("cannot be written: {error}")))?;
+    files::write_bytes(path, png.into_inner())
+}
 
 /// Prints a line to standard output; nobody is left to tell if that is closed.
 pub(super) fn say(line: impl std::fmt::Display) {

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -67,7 +67,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
             run.file("report.html")
         }
     };
-    write(&path, &page)?;
+    files::write_bytes(&path, page)?;
     say(format!("report written to {}", path.display()));
     Ok(())
 }
@@ -129,17 +129,16 @@ fn conclude(
     run: &Run,
     prepared: &Prepared,
     trained: Option<&Trained>,
-    trainer: Trainer<'_>,
+    mut trainer: Trainer<'_>,
     device: &Device,
 ) -> Result<()> {
     let record = Record::read(&run.path)?;
-    let (about, _, weights) = run.read_model()?;
-    let memory = trainer.memory()?;
+    let (memory, model) = (trainer.memory()?, pollster::block_on(trainer.model())?);
     let mut findings = Findings {
-        classes: &about.classes,
+        classes: &prepared.data.classes,
         evaluation: trained.map(|trained| &trained.evaluation),
         test: Some(&prepared.data.test),
-        model: Some(&weights.tensors),
+        model: Some(&model),
         memory: Some(memory),
         device: Some(device.name()),
         ..Findings::default()
@@ -152,9 +151,5 @@ fn conclude(
         findings.notes.push("this run was interrupted; `wgrad report` evaluates it as it is".to_string());
     }
     write_csv(&record, &run.file("metrics.csv"))?;
-    write(&run.file("report.html"), &page(&record, &findings)?)
-}
-
-fn write(path: &Path, page: &str) -> Result<()> {
-    files::write_atomic(path, |file| file.write_all(page.as_bytes()))
+    files::write_bytes(&run.file("report.html"), page(&record, &findings)?)
 }

@@ -135,7 +135,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     }
     if let Some(path) = &args.out {
         let page = comparison_page(&records)?;
-        files::write_atomic(path, |file| file.write_all(page.as_bytes()))?;
+        files::write_bytes(path, page)?;
         if !args.json {
             say(format!("page written to {}", path.display()));
         }

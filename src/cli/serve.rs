@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use super::args::{TtaArgs, WeightsArgs};
 use super::device;
 use super::report::say;
 use crate::error::{Error, Result};
 use crate::serve::{self, Settings};
-use crate::train::control::Choice;
 use crate::train::recipe::DeviceChoice;
 use crate::train::{Predictor, Run};
 
@@ -28,9 +28,12 @@ pub struct ServeArgs {
     /// Where to listen; only this machine reaches the default
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
-    /// Which weights: last, best, or a number of steps whose checkpoint was kept
-    #[arg(long, value_name = "WHICH", default_value_t)]
-    pub checkpoint: Choice,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: WeightsArgs,
+    /// Views of an image
+    #[command(flatten)]
+    pub tta: TtaArgs,
     /// Where to compute: auto, cpu, gpu, or an index or a name from `wgrad devices`
     #[arg(long, default_value_t)]
     pub device: DeviceChoice,
@@ -56,7 +59,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let run = Run::open(&args.run)?;
     let device = device::open(&args.device, false)?;
     let most = args.max_batch as usize;
-    let mut predictor = pollster::block_on(Predictor::open(&run, args.checkpoint, &device, most))?;
+    let (about, model, weights) = args.weights.read(&run)?;
+    let model = args.tta.averaging(model, &run)?;
+    let mut predictor = pollster::block_on(Predictor::of((&about, &model, &weights), &run, &device, most))?;
     if predictor.about().classes.is_empty() {
         return Err(Error::file(&run.path, "has a model without classes"));
     }

@@ -76,5 +76,5 @@ pub(super) fn write(path: &Path, device: &str, profile: &Profile) -> Result<()> 
     });
     let trace = Trace { trace_events: [name].into_iter().chain(kernels).collect(), display_time_unit: "ms" };
     let text = serde_json::to_string(&trace).map_err(|error| Error::file(path, error.to_string()))?;
-    files::write_atomic(path, |file| file.write_all(text.as_bytes()))
+    files::write_bytes(path, text)
 }

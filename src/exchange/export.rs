@@ -6,13 +6,13 @@ use prost::Message;
 
 use super::folding::Folding;
 use super::form::{Attribute, Form, Site, Source, Step};
-use super::operators::OPERATORS;
+use super::operators;
 use super::proto::{
     AttributeProto, AttributeType, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
     data_type,
 };
-use super::{Exported, needed, tensors};
+use super::{Exported, tensors};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeKind, Value};
 use crate::tensor::Shape;
@@ -60,7 +60,7 @@ pub(super) fn model(graph: &Graph, output: Value, values: &Tensors, how: How) ->
     let folding = if how.fold { Folding::of(graph, values) } else { Folding::none() };
     let mut writer =
         Writer { graph, values, folding, written: HashSet::new(), file: GraphProto::default(), output, how };
-    let needed = needed(graph, output);
+    let needed = graph.needed_by([&output]);
     for index in (0..graph.nodes().len()).filter(|index| needed[*index]) {
         writer.node(index)?;
     }
@@ -107,14 +107,8 @@ impl Writer<'_> {
             NodeKind::Parameter(_) | NodeKind::Statistic(_) => Ok(()),
             NodeKind::Op(_) if self.folding.same.contains_key(&index) => Ok(()),
             NodeKind::Op(op) => {
-                let form = OPERATORS.iter().find(|operator| operator.name == op.name());
-                let form =
-                    form.and_then(|operator| (operator.form)(&Site { graph: self.graph, node: index }));
-                let form = form.ok_or_else(|| Error::Shape {
-                    op: op.name(),
-                    node: node.name.clone(),
-                    message: "has no form in ONNX".to_string(),
-                })?;
+                let site = Site { graph: self.graph, node: index };
+                let form = operators::form_of(op.as_ref(), &site, "ONNX")?;
                 self.steps(index, form)
             }
             NodeKind::Resident | NodeKind::Gradient => Err(Error::Model(format!(

@@ -40,11 +40,7 @@ impl Folding {
         graph.op_at::<Convolution>(made.node)?;
         let convolution = &graph.nodes()[made.node];
         let alone = graph.only_reader(made).is_some() && graph.only_reader(convolution.inputs[1]).is_some();
-        if !alone
-            || graph
-                .op_at::<Normalization>(index)
-                .is_some_and(|norm| norm.residual || norm.epilogue.is_some())
-        {
+        if !alone || norm.residual || norm.epilogue.is_some() {
             return None;
         }
         let stored = |value: Value| {

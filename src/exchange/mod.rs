@@ -54,17 +54,5 @@ impl Exported<'_> {
     }
 }
 
-/// For each node, whether the output depends on it.
-fn needed(graph: &Graph, output: Value) -> Vec<bool> {
-    let mut needed = vec![false; graph.nodes().len()];
-    needed[output.node] = true;
-    for index in (0..=output.node).rev() {
-        if needed[index] {
-            graph.nodes()[index].inputs.iter().for_each(|input| needed[input.node] = true);
-        }
-    }
-    needed
-}
-
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::Exported;
 use super::form::Site;
-use super::operators::OPERATORS;
-use super::{Exported, needed};
-use crate::error::{Error, Result};
+use super::operators;
+use crate::error::Result;
 use crate::graph::{Graph, NodeKind, Value};
 
 /// The network as the text of a Python module that loads `weights` (a safetensors file beside it) and gives the same
@@ -17,7 +17,7 @@ use crate::graph::{Graph, NodeKind, Value};
 pub fn pytorch(exported: &Exported<'_>, weights: &str) -> Result<String> {
     let (graph, output) = exported.graph()?;
     let mut writer = Writer { graph: &graph, modules: vec![], lines: vec![], names: HashMap::new(), next: 1 };
-    let needed = needed(&graph, output);
+    let needed = graph.needed_by([&output]);
     for index in (0..graph.nodes().len()).filter(|index| needed[*index]) {
         writer.node(index, output)?;
     }
@@ -44,14 +44,8 @@ impl Writer<'_> {
                 self.names.insert(own, "images".to_string());
             }
             NodeKind::Op(op) => {
-                let form = OPERATORS.iter().find(|operator| operator.name == op.name());
-                let form =
-                    form.and_then(|operator| (operator.form)(&Site { graph: self.graph, node: index }));
-                let form = form.ok_or_else(|| Error::Shape {
-                    op: op.name(),
-                    node: node.name.clone(),
-                    message: "has no form in PyTorch".to_string(),
-                })?;
+                let site = Site { graph: self.graph, node: index };
+                let form = operators::form_of(op.as_ref(), &site, "PyTorch")?;
                 let mut text = form.torch;
                 if let Some(module) = form.module {
                     text = text.replace("{m}", &format!("m({:?})", node.name));

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path};
 
+use safetensors::Dtype;
+
 use super::proto::{TensorProto, data_type};
 use crate::tensor::HostTensor;
+use crate::train::weights;
 
 /// A tensor of floats.
 pub(super) fn floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
@@ -93,17 +96,22 @@ fn size_of(kind: i32) -> Option<usize> {
 }
 
 fn floats_of(tensor: &TensorProto, kind: i32, raw: Option<&[u8]>) -> Vec<f32> {
+    if let Some(raw) = raw {
+        let dtype = match kind {
+            data_type::DOUBLE => Dtype::F64,
+            data_type::FLOAT16 => Dtype::F16,
+            data_type::BFLOAT16 => Dtype::BF16,
+            _ => Dtype::F32,
+        };
+        return weights::floats(dtype, raw).unwrap_or_default();
+    }
     // Halves that are not raw are the lower bits of 32-bit integers.
     let halves = || tensor.int32_data.iter().map(|value| *value as u16);
-    match (kind, raw) {
-        (data_type::FLOAT, None) => tensor.float_data.clone(),
-        (data_type::FLOAT, Some(raw)) => numbers(raw, f32::from_le_bytes),
-        (data_type::DOUBLE, None) => tensor.double_data.iter().map(|value| *value as f32).collect(),
-        (data_type::DOUBLE, Some(raw)) => numbers(raw, |bytes| f64::from_le_bytes(bytes) as f32),
-        (data_type::FLOAT16, None) => halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
-        (data_type::FLOAT16, Some(raw)) => numbers(raw, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
-        (_, None) => halves().map(|bits| half::bf16::from_bits(bits).to_f32()).collect(),
-        (_, Some(raw)) => numbers(raw, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+    match kind {
+        data_type::DOUBLE => tensor.double_data.iter().map(|value| *value as f32).collect(),
+        data_type::FLOAT16 => halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
+        data_type::BFLOAT16 => halves().map(|bits| half::bf16::from_bits(bits).to_f32()).collect(),
+        _ => tensor.float_data.clone(),
     }
 }
 

@@ -139,6 +139,13 @@ fn hostile_files_are_refused_in_one_sentence() {
     check(|graph| graph.node[2].domain = Some("com.example".into()), &["com.example"]);
     check(|graph| graph.output.clear(), &["0 outputs"]);
     check(|graph| graph.input.clear(), &["0 inputs"]);
+    let negative = |graph: &mut super::proto::GraphProto| {
+        graph.node[0]
+            .attribute
+            .iter_mut()
+            .for_each(|attribute| attribute.ints.iter_mut().for_each(|int| *int = -1));
+    };
+    check(negative, &["Conv", "[-1, -1"]);
     assert!(changed(|file| file.graph = None).contains("has no graph"));
     assert!(changed(|file| file.opset_import.clear()).contains("does not say"));
     assert!(changed(|file| file.opset_import[0].version = Some(900)).contains("900"));

@@ -398,11 +398,14 @@ impl Graph {
 
     /// For each node, whether something that outlives a run (output, gradient, running statistic) needs it.
     pub fn needed(&self) -> Vec<bool> {
-        let mut needed = vec![false; self.nodes.len()];
         let roots = self.outputs.values().chain(self.gradients.values());
-        for root in roots.chain(self.statistic_updates.iter().map(|update| &update.batch)) {
-            needed[root.node] = true;
-        }
+        self.needed_by(roots.chain(self.statistic_updates.iter().map(|update| &update.batch)))
+    }
+
+    /// For each node, whether one of these values needs it.
+    pub fn needed_by<'v>(&self, roots: impl IntoIterator<Item = &'v Value>) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        roots.into_iter().for_each(|root| needed[root.node] = true);
         for index in (0..self.nodes.len()).rev() {
             if needed[index] {
                 for input in &self.nodes[index].inputs {

@@ -174,13 +174,6 @@ impl PageSet {
         self.tensors.iter().map(place).collect()
     }
 
-    /// Copies one tensor, given in PyTorch's order, into pages.
-    pub fn store(&self, pages: &mut [Vec<f32>], name: &str, data: &[f32]) {
-        if let Some(place) = self.places(pages).into_iter().find(|place| place.name == name) {
-            place.write(data);
-        }
-    }
-
     /// All tensors of pages, in PyTorch's order.
     pub fn load<'a>(&'a self, pages: &'a [Vec<f32>]) -> impl Iterator<Item = (&'a str, HostTensor)> {
         self.tensors.iter().map(|(name, shape, spans)| {

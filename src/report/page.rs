@@ -262,13 +262,7 @@ fn confusion(evaluation: &Evaluation, classes: &[String]) -> Result<Confusion> {
         let sum = row.iter().sum::<u64>().max(1) as f64;
         row.iter().map(|&count| (count, format!("{:.3}", count as f64 / sum))).collect()
     };
-    let mut pairs: Vec<(usize, usize, u64)> = vec![];
-    for (truth, row) in counts.iter().enumerate() {
-        let wrong = row.iter().enumerate().filter(|(guess, count)| *guess != truth && **count > 0);
-        pairs.extend(wrong.map(|(guess, &count)| (truth, guess, count)));
-    }
-    pairs.sort_by_key(|&(truth, guess, count)| (std::cmp::Reverse(count), truth, guess));
-    let pairs = pairs.into_iter().take(PAIRS);
+    let pairs = evaluation.confusions().into_iter().take(PAIRS);
     Ok(Confusion {
         names: (0..counts.len()).map(|class| name(classes, class)).collect(),
         rows: if fits { counts.iter().map(shares).collect() } else { vec![] },
@@ -287,15 +281,11 @@ fn wrong(evaluation: &Evaluation) -> u64 {
 /// The mistakes that the network was most sure of.
 fn mistakes(findings: &Findings<'_>) -> Result<Vec<Mistake>> {
     let (Some(evaluation), Some(test)) = (findings.evaluation, findings.test) else { return Ok(vec![]) };
-    let count = evaluation.confusion.len().max(1);
-    let rows = evaluation.logits.chunks_exact(count).zip(test.labels()).enumerate();
     let mut wrong: Vec<(usize, usize, f64)> = vec![];
-    for (sample, (logits, &label)) in rows {
+    for (sample, &label) in test.labels().iter().enumerate() {
         let guess = evaluation.prediction(sample);
         if usize::try_from(label) != Ok(guess) {
-            let largest = f64::from(logits[guess]);
-            let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-            wrong.push((sample, guess, 1.0 / sum));
+            wrong.push((sample, guess, evaluation.confidence(sample)));
         }
     }
     wrong.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));

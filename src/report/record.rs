@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::train::metrics::StepLine;
 
 /// A run as its folder tells it.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,21 @@ pub struct StepRow {
     pub loss_scale: f64,
     /// Images per second.
     pub img_per_s: f64,
+}
+
+impl From<&StepLine> for StepRow {
+    fn from(line: &StepLine) -> StepRow {
+        let StepLine { step, epoch, loss, lr, grad_norm, loss_scale, img_per_s } = *line;
+        StepRow {
+            step,
+            epoch: epoch.into(),
+            loss: loss.into(),
+            lr,
+            grad_norm: grad_norm.into(),
+            loss_scale: loss_scale.map_or(f64::NAN, f64::from),
+            img_per_s,
+        }
+    }
 }
 
 /// An evaluation; what was not finite or is not known is NaN.

@@ -78,7 +78,9 @@ impl Trainer<'_> {
     /// of those that are trained now, from the state in which the run is.
     pub(super) async fn freeze_and_thaw(&mut self) -> Result<()> {
         let (groups, epoch) = (&self.settings.groups, self.progress.epoch);
-        if groups.freezing(self.assembly.epoch) == groups.freezing(epoch) {
+        // Asked before each step: only a new epoch may change anything.
+        let before = std::mem::replace(&mut self.assembly.epoch, epoch);
+        if before == epoch || groups.freezing(before) == groups.freezing(epoch) {
             return Ok(());
         }
         let mut next = Assembly::new(&self.parts, &self.settings, epoch).await?;

@@ -62,7 +62,7 @@ impl CacheFolder {
     /// Replaces a file in the folder.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(Error::io("make the folder", &self.path))?;
-        files::write_atomic(&self.path.join(name), |file| file.write_all(content))
+        files::write_bytes(&self.path.join(name), content)
     }
 
     /// Keeps a line for [`CacheFolder::take_notes`].

@@ -47,6 +47,22 @@ impl Evaluation {
         argmax(&self.logits[sample * classes..][..classes])
     }
 
+    /// The probability, by softmax, of the class that a sample is taken for.
+    pub fn confidence(&self, sample: usize) -> f64 {
+        let classes = self.confusion.len();
+        confidence(&self.logits[sample * classes..][..classes], self.prediction(sample))
+    }
+
+    /// Classes that are taken for others: truth, prediction and how often, the most frequent first.
+    pub fn confusions(&self) -> Vec<(usize, usize, u64)> {
+        let rows = self.confusion.iter().enumerate();
+        let counts =
+            rows.flat_map(|(truth, row)| row.iter().enumerate().map(move |(said, n)| (truth, said, *n)));
+        let mut wrong: Vec<_> = counts.filter(|(truth, said, n)| truth != said && *n > 0).collect();
+        wrong.sort_by_key(|(truth, said, n)| (std::cmp::Reverse(*n), *truth, *said));
+        wrong
+    }
+
     /// Mean F1 over the classes.
     pub fn macro_f1(&self) -> f64 {
         let rows = self.classes();
@@ -183,7 +199,7 @@ fn rank(logits: &[f32], class: usize) -> usize {
 }
 
 /// The largest logit's place; the first of equals, and 0 if all are NaN.
-pub(super) fn argmax(logits: &[f32]) -> usize {
+pub fn argmax(logits: &[f32]) -> usize {
     let mut best = 0;
     for (class, logit) in logits.iter().enumerate() {
         if *logit > logits[best] || logits[best].is_nan() && !logit.is_nan() {

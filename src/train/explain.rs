@@ -113,14 +113,12 @@ fn graph(model: &Model, [c, h, w]: [usize; 3], classes: usize) -> Result<Option<
 
 /// The last value of several pixels that an operator makes on the way to `logits`.
 fn last_map(graph: &Graph, logits: Value) -> Option<(Value, [usize; 3])> {
-    let mut on_the_way = vec![false; logits.node + 1];
-    on_the_way[logits.node] = true;
-    (0..=logits.node).rev().find_map(|index| {
+    let needed = graph.needed_by([&logits]);
+    (0..=logits.node).rev().filter(|index| needed[*index]).find_map(|index| {
         let node = &graph.nodes()[index];
-        if !on_the_way[index] || !matches!(node.kind, NodeKind::Op(_)) {
+        if !matches!(node.kind, NodeKind::Op(_)) {
             return None;
         }
-        node.inputs.iter().for_each(|input| on_the_way[input.node] = true);
         let [_, c, h, w] = node.outputs[0].shape.as_4d()?;
         (h * w > 1).then_some((Value { node: index, output: 0 }, [c, h, w]))
     })

@@ -36,7 +36,7 @@ pub use benchmark::{Benchmark, BenchmarkSettings, Kernel, Peak, Profile, benchma
 pub use cache::CacheFolder;
 pub use checkpoint::{Checkpoint, Progress, Totals};
 pub use device::{Device, Environment, in_parallel};
-pub use evaluation::{ClassRow, Evaluation, Evaluator};
+pub use evaluation::{ClassRow, Evaluation, Evaluator, argmax};
 pub use explain::{Explainer, Heat};
 pub use feed::{Feed, Placement};
 pub use input_benchmark::{InputBenchmark, InputBenchmarkSettings, InputRates, Stage, input_benchmark};

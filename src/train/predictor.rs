@@ -84,7 +84,7 @@ impl Predictor {
     /// Loads a run's model. It takes up to `most` images at a time, by plans for 1, 2, 4, 8 ... images, so that one
     /// image does not pay for many.
     pub async fn open(run: &Run, choice: Choice, device: &Device, most: usize) -> Result<Predictor> {
-        let (about, model, weights) = run.read_chosen(choice)?;
+        let (about, model, weights) = run.read_chosen(choice, false)?;
         Predictor::of((&about, &model, &weights), run, device, most).await
     }
 
@@ -155,7 +155,7 @@ fn plan_sizes(most: usize) -> Vec<usize> {
 pub async fn loaded(program: Program, file: &TensorFile, device: &Device, path: &Path) -> Result<Session> {
     let program = Arc::new(program);
     let mut session = Session::new(device, program.clone()).await?;
-    let mut tensors = weights::initial(&program.graphs[0], 0);
+    let mut tensors = weights::zeros(&program.pages);
     let leftovers = weights::merge(&mut tensors, file, path)?;
     if let Some(name) = leftovers.missing.first() {
         return Err(Error::file(path, format!("lacks \"{name}\"; the file is damaged")));

@@ -97,8 +97,8 @@ impl Run {
     /// Writes `recipe.toml` and `model.toml`.
     pub fn write_recipe(&self, recipe: &str, model: &str) -> Result<()> {
         // The recipe makes the folder a run: it comes last.
-        files::write_atomic(&self.file("model.toml"), |file| file.write_all(model.as_bytes()))?;
-        files::write_atomic(&self.file("recipe.toml"), |file| file.write_all(recipe.as_bytes()))
+        files::write_bytes(&self.file("model.toml"), model)?;
+        files::write_bytes(&self.file("recipe.toml"), recipe)
     }
 
     /// Writes `model.safetensors`, with PyTorch's counters of batches, so that `load_state_dict` takes it as it is.
@@ -123,32 +123,26 @@ impl Run {
         file.write(&path)
     }
 
-    /// The run's model with the weights that are meant: those of `model.safetensors`, or of a kept checkpoint.
-    pub fn read_chosen(&self, choice: Choice) -> Result<(RunModel, Model, TensorFile)> {
-        let (about, model, mut file) = self.read_model()?;
-        if let Some(kept) = self.kept(choice)? {
-            file.tensors = Checkpoint::read_file(&kept, &[])?.model;
-        }
-        Ok((about, model, file))
-    }
-
-    /// The same with the running averages of the weights.
+    /// The run's model with the weights that are meant: those of the last checkpoint or of a kept one, or their running
+    /// averages.
     ///
     /// # Errors
-    /// If the run keeps none.
-    pub fn read_averages(&self, choice: Choice) -> Result<(RunModel, Model, TensorFile)> {
+    /// If that checkpoint was not kept, or the run keeps no averages.
+    pub fn read_chosen(&self, choice: Choice, averages: bool) -> Result<(RunModel, Model, TensorFile)> {
         let (about, model, mut file) = self.read_model()?;
         let path = self.file("model_ema.safetensors");
-        if !path.is_file() {
+        if averages && !path.is_file() {
             let message = "keeps no running averages of its weights; --ema-decay of `wgrad train` keeps them";
             return Err(Error::file(&self.path, message));
         }
         match self.kept(choice)? {
-            None => file = TensorFile::read(&path)?,
             Some(kept) => {
-                let averages = Checkpoint::read_file(&kept, &[])?.averages;
-                file.tensors = averages.ok_or_else(|| Error::file(&kept, "has no running averages"))?;
+                let checkpoint = Checkpoint::read_file(&kept, &[])?;
+                let tensors = if averages { checkpoint.averages } else { Some(checkpoint.model) };
+                file.tensors = tensors.ok_or_else(|| Error::file(&kept, "has no running averages"))?;
             }
+            None if averages => file = TensorFile::read(&path)?,
+            None => {}
         }
         Ok((about, model, file))
     }

@@ -33,6 +33,13 @@ pub fn initial(graph: &Graph, seed: u64) -> Tensors {
     drawn.collect::<Vec<_>>().into_iter().collect()
 }
 
+/// All parameters and running statistics as zeros, for values that are about to come.
+pub fn zeros(pages: &Pages) -> Tensors {
+    let stored = pages.parameters.tensors().iter().chain(pages.statistics.tensors());
+    let zeros = |shape: &Shape| HostTensor::new(shape.clone(), vec![0.0; shape.numel()]);
+    stored.map(|(name, shape, _)| (name.clone(), zeros(shape))).collect()
+}
+
 /// Pages filled from named tensors; what is not named stays zero.
 pub fn to_pages(set: &PageSet, tensors: &Tensors) -> Vec<Vec<f32>> {
     let mut pages = set.zeroed();
@@ -77,7 +84,7 @@ impl TensorFile {
             views.push((name.clone(), TensorView::new(Dtype::I64, shape.clone(), bytes).map_err(damaged)?));
         }
         let bytes = safetensors::serialize(views, Some(self.metadata.clone())).map_err(damaged)?;
-        files::write_atomic(path, |file| file.write_all(&bytes))
+        files::write_bytes(path, bytes)
     }
 
     /// Reads a safetensors file, or one of `torch.save`; f64, f16 and bf16 tensors become f32.
@@ -140,7 +147,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Little-endian numbers as f32; none if they are no floats.
-pub(super) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+pub fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match dtype {
         Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
         Dtype::F64 => bytes

@@ -107,7 +107,9 @@ fn running_averages_are_judged_kept_and_tested() {
     assert_eq!(eval("--ema --checkpoint best")["test_loss"].as_f64(), Some(best));
 
     place.ok(&format!("train {TINY} --epochs 1 --out plain"));
-    place.fails("eval plain --ema", 1, &["keeps no running averages", "--ema-decay"]);
+    for command in ["eval plain", "export plain --format onnx", "serve plain --addr 127.0.0.1:0"] {
+        place.fails(&format!("{command} --ema"), 1, &["keeps no running averages", "--ema-decay"]);
+    }
     place.fails(
         &format!("train {TINY} --monitor ema_test_accuracy --out no"),
         2,

@@ -144,10 +144,10 @@ fn temporaries_are_not_much_larger_than_what_lives_at_once() {
         program
     };
     // 1.51 for vgg11_bn. Recomputation leaves few values, whose sizes differ more: 1.60 for resnet18.
-    for (model, program, most) in models()
-        .iter()
-        .flat_map(|model| [(model, program(model, 4, 128 << 20), 1.55), (model, recomputing(model), 1.75)])
-    {
+    let kept = |model: &Model| if model.name() == "vgg11_bn" { 1.55 } else { 1.5 };
+    for (model, program, most) in models().iter().flat_map(|model| {
+        [(model, program(model, 4, 128 << 20), kept(model)), (model, recomputing(model), 1.75)]
+    }) {
         for graph in &program.graphs {
             let plan = Plan::lower(&program, graph, PORTABLE).unwrap();
             let least = replay(&program, graph, &plan, PORTABLE).unwrap();

@@ -145,11 +145,13 @@ fn inputs() -> [(&'static str, Vec<f32>); 2] {
     [("x", x), ("target", (0..count).map(|i| (i as f32 * 0.3).cos()).collect())]
 }
 
-fn start(program: &Program) -> Vec<Vec<f32>> {
+/// Pages of parameters that all differ.
+pub(super) fn start(program: &Program) -> Vec<Vec<f32>> {
     let mut pages = program.pages.parameters.zeroed();
-    for (index, (name, shape, _)) in program.pages.parameters.tensors().iter().enumerate() {
-        let data: Vec<f32> = (0..shape.numel()).map(|i| ((i + 17 * index) as f32 * 0.9).sin()).collect();
-        program.pages.parameters.store(&mut pages, name, &data);
+    for (index, place) in program.pages.parameters.places(&mut pages).into_iter().enumerate() {
+        let count = place.shape.numel();
+        let data: Vec<f32> = (0..count).map(|i| ((i + 17 * index) as f32 * 0.9).sin()).collect();
+        place.write(&data);
     }
     pages
 }

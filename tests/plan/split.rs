@@ -12,6 +12,7 @@ use wgrad::selftest::serially;
 use wgrad::train::recipe::Precision;
 
 use super::PORTABLE;
+use super::pages::start;
 use super::replay::replay;
 
 /// A layer whose weight lies in parts.
@@ -102,12 +103,7 @@ fn trained(gpu: &Arc<Gpu>, program: Program, wide: &Wide) -> Vec<Vec<f32>> {
     let session = Session::new(gpu.clone(), program.clone(), &serially);
     let mut session = block_on(session).unwrap().poisoned();
     let set = &program.pages.parameters;
-    let mut start = set.zeroed();
-    for (index, (name, shape, _)) in set.tensors().iter().enumerate() {
-        let data: Vec<f32> = (0..shape.numel()).map(|i| ((i + 17 * index) as f32 * 0.9).sin()).collect();
-        set.store(&mut start, name, &data);
-    }
-    session.write_pages(PageList::Parameters, &start);
+    session.write_pages(PageList::Parameters, &start(&program));
     let x: Vec<f32> = (0..wide.input.iter().product()).map(|i: usize| (i as f32 * 0.7).sin()).collect();
     let target: Vec<f32> = (0..wide.output.iter().product()).map(|i: usize| (i as f32 * 0.3).cos()).collect();
     for step in 0..2 {

@@ -74,11 +74,7 @@ impl State {
     }
 
     pub(super) fn evaluated(&mut self, evaluation: &Evaluation) {
-        let rows = evaluation.confusion.iter().enumerate();
-        let counts =
-            rows.flat_map(|(truth, row)| row.iter().enumerate().map(move |(said, n)| (truth, said, *n)));
-        let mut mistakes: Vec<_> = counts.filter(|(truth, said, n)| truth != said && *n > 0).collect();
-        mistakes.sort_by_key(|(truth, said, n)| (std::cmp::Reverse(*n), *truth, *said));
+        let mut mistakes = evaluation.confusions();
         // More than any terminal shows.
         mistakes.truncate(200);
         self.mistakes = mistakes;

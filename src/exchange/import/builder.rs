@@ -14,6 +14,9 @@ use crate::train::weights::Tensors;
 /// What the container's input is called.
 const INPUT: &str = "input";
 
+/// Arguments that may be the number of classes.
+const COUNTS: [&str; 2] = ["out_features", "out_channels"];
+
 /// What a layer made.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wire {
@@ -256,9 +259,9 @@ impl<'a> Builder<'a> {
         let mut before = INPUT;
         for (number, entry) in self.entries.iter().enumerate() {
             let mut arguments = entry.arguments.clone();
-            if let Some(count) = ["out_features", "out_channels"].iter().find(|_| head == Some(number)) {
-                let count = if arguments.contains_key(*count) { *count } else { "out_channels" };
-                arguments.insert(count.to_string(), Toml::from("classes"));
+            if head == Some(number) {
+                let count = COUNTS.into_iter().find(|count| arguments.contains_key(*count));
+                arguments.extend(count.map(|count| (count.to_string(), Toml::from("classes"))));
             }
             let (id, layer) = (Toml::from(entry.id.as_str()), &entry.layer);
             let inputs = match &entry.inputs[..] {
@@ -290,7 +293,7 @@ impl<'a> Builder<'a> {
             let number = self.entries.iter().position(|entry| entry.id == id)?;
             let entry = &self.entries[number];
             let [input] = &entry.inputs[..] else { return None };
-            let count = ["out_features", "out_channels"].iter().find_map(|count| entry.arguments.get(*count));
+            let count = COUNTS.into_iter().find_map(|count| entry.arguments.get(count));
             match count.and_then(Toml::as_integer) {
                 Some(count) => return (count == classes as i64).then_some(number),
                 None if ["batch_norm", "layer_norm", "layer_norm2d"].contains(&entry.layer.as_str()) => {

@@ -73,9 +73,7 @@ fn of_floats(node: &Node<'_>, tensor: &Rc<HostTensor>, others: &[Held]) -> Resul
         _ => node.ints("axes").map(<[i64]>::to_vec),
     };
     let reshaped = |dims: Vec<usize>| {
-        let fits = dims.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))
-            == Some(tensor.data.len());
-        if !fits {
+        if super::shapes::product(dims.iter().copied()) != Some(tensor.data.len()) {
             return node.refuse(format!("makes {dims:?} of {}", tensor.shape));
         }
         Ok(Some(Held::Floats(Rc::new(HostTensor::new(dims, tensor.data.clone())))))

@@ -32,7 +32,7 @@ pub(super) fn target(dims: &[usize], wanted: &[i64], zero_is_zero: bool) -> Opti
     (product(made.iter().copied()) == Some(all)).then_some(made)
 }
 
-fn product(mut sizes: impl Iterator<Item = usize>) -> Option<usize> {
+pub(super) fn product(mut sizes: impl Iterator<Item = usize>) -> Option<usize> {
     sizes.try_fold(1_usize, |all, size| all.checked_mul(size))
 }
 

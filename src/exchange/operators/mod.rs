@@ -6,6 +6,8 @@ mod pools;
 mod products;
 
 use super::form::{Form, Site, Source, Step};
+use crate::error::{Error, Result};
+use crate::graph::Op;
 use crate::ops::flatten::ToRows;
 use crate::ops::{add::Add, concat::Concat, fill::Fill, mul::Mul};
 
@@ -55,6 +57,19 @@ operators! {
     "silu" => activations::silu,
     "softplus" => activations::softplus,
     "tanh" => activations::tanh,
+}
+
+/// What the operator of a site is elsewhere.
+///
+/// # Errors
+/// If it has no form there; `format` names the place.
+pub(super) fn form_of(op: &dyn Op, site: &Site<'_>, format: &str) -> Result<Form> {
+    let operator = OPERATORS.iter().find(|operator| operator.name == op.name());
+    operator.and_then(|operator| (operator.form)(site)).ok_or_else(|| Error::Shape {
+        op: op.name(),
+        node: site.graph.nodes()[site.node].name.clone(),
+        message: format!("has no form in {format}"),
+    })
 }
 
 fn concat(site: &Site<'_>) -> Option<Form> {

@@ -8,7 +8,7 @@ use std::path::Path;
 pub use writer::{EventFile, read_events};
 
 use super::picture::{self, Picture};
-use super::record::Record;
+use super::record::{Record, StepRow};
 use crate::error::Result;
 use crate::train::metrics::{EpochLine, EvaluationLine, StepLine, TestLine};
 use crate::train::weights::Tensors;
@@ -53,30 +53,20 @@ impl Observer for EventWriter {
     }
 
     fn logged(&mut self, line: &StepLine) {
-        let StepLine { loss, lr, grad_norm, loss_scale, img_per_s, .. } = *line;
-        let mut scalars = vec![
-            ("loss/step", f64::from(loss)),
-            ("learning_rate", lr),
-            ("gradient_norm", f64::from(grad_norm)),
-            ("images_per_second", img_per_s),
-        ];
-        scalars.extend(loss_scale.map(|scale| ("loss_scale", f64::from(scale))));
-        self.write(|events, step| events.scalars(step, &scalars));
+        self.write(|events, step| of_step(events, step, &StepRow::from(line)));
     }
 
     fn epoch(&mut self, line: &EpochLine) {
-        let mut scalars = vec![
-            ("loss/train", line.train_loss),
-            ("accuracy/train", line.train_accuracy),
-            ("epoch", f64::from(line.epoch)),
-        ];
-        scalars.extend(tested(&line.test, line.ema.as_ref()));
-        self.write(|events, step| events.scalars(step, &scalars));
+        let trained = [line.train_loss, line.train_accuracy];
+        self.write(|events, step| {
+            events.scalars(step, &[("epoch", f64::from(line.epoch))])?;
+            of_evaluation(events, step, trained, [Some(&line.test), line.ema.as_ref()].map(tested))
+        });
     }
 
     fn evaluation(&mut self, line: &EvaluationLine) {
-        let scalars = tested(&line.test, line.ema.as_ref());
-        self.write(|events, step| events.scalars(step, &scalars));
+        let tests = [Some(&line.test), line.ema.as_ref()].map(tested);
+        self.write(|events, step| of_evaluation(events, step, [f64::NAN; 2], tests));
     }
 
     fn saved(&mut self, model: &Tensors) {
@@ -84,12 +74,44 @@ impl Observer for EventWriter {
     }
 }
 
-fn tested(test: &TestLine, averages: Option<&TestLine>) -> Vec<(&'static str, f64)> {
-    let mut scalars = vec![("loss/test", test.test_loss), ("accuracy/test", test.test_accuracy)];
-    scalars.extend(averages.into_iter().flat_map(|averages| {
-        [("loss/test_averaged", averages.test_loss), ("accuracy/test_averaged", averages.test_accuracy)]
-    }));
-    scalars
+/// Loss and accuracy, if they are known.
+fn tested(test: Option<&TestLine>) -> [f64; 2] {
+    test.map_or([f64::NAN; 2], |test| [test.test_loss, test.test_accuracy])
+}
+
+/// Numbers by their names, but for those that are not finite or not known.
+fn finite(events: &mut EventFile, step: u64, scalars: &[(&str, f64)]) -> Result<()> {
+    let finite: Vec<_> = scalars.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+    events.scalars(step, &finite)
+}
+
+fn of_step(events: &mut EventFile, step: u64, row: &StepRow) -> Result<()> {
+    let scalars = [
+        ("loss/step", row.loss),
+        ("learning_rate", row.lr),
+        ("gradient_norm", row.grad_norm),
+        ("loss_scale", row.loss_scale),
+        ("images_per_second", row.img_per_s),
+    ];
+    finite(events, step, &scalars)
+}
+
+/// Loss and accuracy of training, of the test split, and of that with the running averages.
+fn of_evaluation(
+    events: &mut EventFile,
+    step: u64,
+    trained: [f64; 2],
+    [test, averages]: [[f64; 2]; 2],
+) -> Result<()> {
+    let scalars = [
+        ("loss/train", trained[0]),
+        ("accuracy/train", trained[1]),
+        ("loss/test", test[0]),
+        ("accuracy/test", test[1]),
+        ("loss/test_averaged", averages[0]),
+        ("accuracy/test_averaged", averages[1]),
+    ];
+    finite(events, step, &scalars)
 }
 
 /// How weights are distributed, and what the first filters look like.
@@ -105,29 +127,13 @@ fn of_model(events: &mut EventFile, step: u64, model: &Tensors) -> Result<()> {
 pub fn convert(record: &Record, model: Option<&Tensors>, folder: &Path) -> Result<EventFile> {
     let mut events = EventFile::create(folder, 0)?;
     events.settings(&record.name, &record.settings)?;
-    let known = |scalars: Vec<(&'static str, f64)>| -> Vec<(&'static str, f64)> {
-        scalars.into_iter().filter(|(_, value)| value.is_finite()).collect()
-    };
     for row in &record.steps {
-        let scalars = known(vec![
-            ("loss/step", row.loss),
-            ("learning_rate", row.lr),
-            ("gradient_norm", row.grad_norm),
-            ("loss_scale", row.loss_scale),
-            ("images_per_second", row.img_per_s),
-        ]);
-        events.scalars(row.step, &scalars)?;
+        of_step(&mut events, row.step, row)?;
     }
     for row in &record.evaluations {
-        let scalars = known(vec![
-            ("loss/train", row.train_loss),
-            ("accuracy/train", row.train_accuracy),
-            ("loss/test", row.test_loss),
-            ("accuracy/test", row.test_accuracy),
-            ("loss/test_averaged", row.ema_loss),
-            ("accuracy/test_averaged", row.ema_accuracy),
-        ]);
-        events.scalars(row.step, &scalars)?;
+        let trained = [row.train_loss, row.train_accuracy];
+        let tests = [[row.test_loss, row.test_accuracy], [row.ema_loss, row.ema_accuracy]];
+        of_evaluation(&mut events, row.step, trained, tests)?;
     }
     if let (Some(model), Some(last)) = (model, record.last()) {
         of_model(&mut events, last.step, model)?;

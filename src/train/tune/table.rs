@@ -77,7 +77,7 @@ impl TuningTable {
 
     /// Writes the table to a file.
     pub fn export(&self, path: &Path) -> Result<()> {
-        files::write_atomic(path, |file| file.write_all(self.to_json().as_bytes()))
+        files::write_bytes(path, self.to_json())
     }
 
     /// Reads a table that was exported, which has to be of the same adapter, driver, version and kernels.
