@@ -1,5 +1,7 @@
 //! The geometry of a sample on the CPU. `shaders/augment.wgsl` computes the same whole numbers.
 
+use std::ops::Range;
+
 use super::parameters::{Edge, Parameters, Rectangle};
 use crate::tensor::vectorised;
 
@@ -80,11 +82,11 @@ impl Warp {
         let taps = |axis: usize, [factor, first]: [i32; 2], length: usize| -> Vec<Taps> {
             let places =
                 (0..length as i32).map(|at| place_of([factor, 0, first], 2 * at + 1 - length as i32, 0));
-            places.map(|at| self.axes[axis].taps(at, self.nearest).times(self.steps[axis])).collect()
+            places.map(|at| self.axes[axis].taps(self.rounded(at)).times(self.steps[axis])).collect()
         };
         let (columns, rows) = (taps(0, [ax, tx], width), taps(1, [by, ty], height));
         if columns.iter().chain(&rows).all(Taps::is_one_pixel) {
-            return copy::<C>(bytes, [&columns, &rows], planes);
+            return copy::<C>(bytes, self.steps[0], [&columns, &rows], planes);
         }
         let mut lines = Lines { columns: &columns, kept: [usize::MAX; 2], lines: [vec![], vec![]] };
         for (row, taps) in rows.iter().enumerate() {
@@ -99,39 +101,108 @@ impl Warp {
     /// Any matrix: each pixel has a place of its own.
     fn pixel_by_pixel<const C: usize>(&self, bytes: &[u8], planes: &mut [u8]) {
         let [height, width] = self.wanted;
-        let [in_pixel, in_row] = self.steps;
         let [columns, rows] = self.axes;
         for row in 0..height {
             let v = 2 * row as i32 + 1 - height as i32;
             for column in 0..width {
                 let u = 2 * column as i32 + 1 - width as i32;
-                let [x, y] = self.places.map(|numbers| place_of(numbers, u, v));
-                let (xs, ys) = (columns.taps(x, self.nearest), rows.taps(y, self.nearest));
-                let pixel = |x: usize, y: usize| &bytes[x * in_pixel + y * in_row..][..C];
-                let [[x0, x1], [y0, y1]] = [xs.at, ys.at];
-                let corners = [pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1)];
-                for channel in 0..C {
-                    let [a, b, c, d] = corners.map(|corner| u32::from(corner[channel]));
-                    let across = |left, right| xs.weights[0] * left + xs.weights[1] * right;
-                    let sum = ys.weights[0] * across(a, b) + ys.weights[1] * across(c, d);
-                    planes[(channel * height + row) * width + column] = ((sum + HALF) >> (2 * WEIGHT)) as u8;
+                let [x, y] = self.places.map(|numbers| self.rounded(place_of(numbers, u, v)));
+                let put = |channel: usize, byte| planes[(channel * height + row) * width + column] = byte;
+                let (xs, ys) = (columns.taps(x), rows.taps(y));
+                self.blend::<C>(bytes, [xs, ys], put);
+            }
+        }
+    }
+
+    /// A place as it is, or in the middle of the nearest pixel.
+    fn rounded(&self, place: i32) -> i32 {
+        if self.nearest { place.wrapping_add(0x8000) & !0xffff } else { place }
+    }
+
+    /// Interpolates a pixel.
+    #[inline(always)]
+    fn blend<const C: usize>(&self, bytes: &[u8], [xs, ys]: [Taps; 2], mut put: impl FnMut(usize, u8)) {
+        let pixel = |x: usize, y: usize| &bytes[x * self.steps[0] + y * self.steps[1]..][..C];
+        let [[x0, x1], [y0, y1]] = [xs.at, ys.at];
+        let corners = [pixel(x0, y0), pixel(x1, y0), pixel(x0, y1), pixel(x1, y1)];
+        for channel in 0..C {
+            let [a, b, c, d] = corners.map(|corner| u32::from(corner[channel]));
+            let across = |left, right| xs.weights[0] * left + xs.weights[1] * right;
+            let sum = ys.weights[0] * across(a, b) + ys.weights[1] * across(c, d);
+            put(channel, ((sum + HALF) >> (2 * WEIGHT)) as u8);
+        }
+    }
+}
+
+/// Pixels that are taken as they are; `step` bytes lie from one to the next.
+fn copy<const C: usize>(bytes: &[u8], step: usize, [columns, rows]: [&[Taps]; 2], planes: &mut [u8]) {
+    let (width, area) = (columns.len(), columns.len() * rows.len());
+    let run = Run::of(columns, step).filter(|_| step == C);
+    for (row, down) in rows.iter().enumerate() {
+        let line = row * width..(row + 1) * width;
+        if let Some(run) = &run {
+            for channel in 0..C {
+                let line = &mut planes[channel * area..][line.clone()];
+                line[..run.columns.start].fill(0);
+                line[run.columns.end..].fill(0);
+                let seen = &mut line[run.columns.clone()];
+                match down.weights[0] {
+                    0 => seen.fill(0),
+                    _ => run.copy::<C>(&bytes[down.at[0] + run.first..], channel, seen),
                 }
+            }
+            continue;
+        }
+        for (column, across) in columns.iter().enumerate() {
+            let pixel = &bytes[down.at[0] + across.at[0]..][..C];
+            let seen = down.weights[0] & across.weights[0] != 0;
+            for channel in 0..C {
+                planes[channel * area + line.start + column] = if seen { pixel[channel] } else { 0 };
             }
         }
     }
 }
 
-/// Pixels that are taken as they are.
-fn copy<const C: usize>(bytes: &[u8], [columns, rows]: [&[Taps]; 2], planes: &mut [u8]) {
-    let area = columns.len() * rows.len();
-    for (row, down) in rows.iter().enumerate() {
-        for (column, across) in columns.iter().enumerate() {
-            let pixel = &bytes[down.at[0] + across.at[0]..][..C];
-            let seen = down.weights[0] & across.weights[0] != 0;
-            for channel in 0..C {
-                planes[channel * area + row * columns.len() + column] = if seen { pixel[channel] } else { 0 };
+/// Columns that are neighbours in the image too, with nothing but black beside them.
+struct Run {
+    columns: Range<usize>,
+    /// The byte at which the leftmost pixel of the image begins.
+    first: usize,
+    /// Whether they are in reverse order.
+    reversed: bool,
+}
+
+impl Run {
+    fn of(columns: &[Taps], step: usize) -> Option<Run> {
+        let is_seen = |taps: &Taps| taps.weights[0] > 0;
+        let start = columns.iter().position(is_seen)?;
+        let seen = &columns[start..=columns.iter().rposition(is_seen)?];
+        let (first, last) = (seen.first()?.at[0], seen.last()?.at[0]);
+        let reversed = last < first;
+        let next = |pair: &[Taps]| match reversed {
+            false => pair[0].at[0] + step == pair[1].at[0],
+            true => pair[0].at[0] == pair[1].at[0] + step,
+        };
+        let is_run = seen.iter().all(is_seen) && seen.windows(2).all(next);
+        let columns = start..start + seen.len();
+        is_run.then_some(Run { columns, first: if reversed { last } else { first }, reversed })
+    }
+
+    /// One channel of pixels of `C` bytes.
+    fn copy<const C: usize>(&self, bytes: &[u8], channel: usize, to: &mut [u8]) {
+        let pixels = &bytes.as_chunks::<C>().0[..to.len()];
+        let reversed = self.reversed;
+        vectorised(move || {
+            if reversed {
+                for (to, pixel) in to.iter_mut().zip(pixels.iter().rev()) {
+                    *to = pixel[channel];
+                }
+            } else {
+                for (to, pixel) in to.iter_mut().zip(pixels) {
+                    *to = pixel[channel];
+                }
             }
-        }
+        });
     }
 }
 
@@ -212,30 +283,34 @@ impl Taps {
 struct Axis {
     first: i32,
     last: i32,
+    /// Between which of them both neighbours of a place are in the window.
+    inner: [i32; 2],
     edge: Edge,
     length: usize,
 }
 
 impl Axis {
     fn new([first, end]: [u32; 2], edge: Edge, length: usize) -> Axis {
-        Axis { first: first as i32, last: end as i32 - 1, edge, length }
+        let (first, last) = (first as i32, end as i32 - 1);
+        Axis { first, last, inner: [first.max(0), last.min(length as i32 - 1)], edge, length }
     }
 
     /// What a place in pixels of 2^16 is interpolated from.
-    fn taps(self, place: i32, nearest: bool) -> Taps {
-        let place = if nearest { place.wrapping_add(0x8000) & !0xffff } else { place };
+    #[inline(always)]
+    fn taps(self, place: i32) -> Taps {
         let part = (place as u32 & 0xffff) >> (16 - WEIGHT);
-        if part == 0 {
-            let (at, weight) = self.tap(place >> 16, ONE);
-            return Taps { at: [at; 2], weights: [weight, 0] };
+        let whole = place >> 16;
+        if whole >= self.inner[0] && whole < self.inner[1] {
+            // Most places are of this kind.
+            return Taps { at: [whole as usize, whole as usize + 1], weights: [ONE - part, part] };
         }
-        let taps = [self.tap(place >> 16, ONE - part), self.tap((place >> 16).wrapping_add(1), part)];
+        let taps = [self.tap(whole, ONE - part), self.tap(whole.wrapping_add(1), part)];
         Taps { at: taps.map(|tap| tap.0), weights: taps.map(|tap| tap.1) }
     }
 
     /// The column or row that stands for `at`, and its weight: none where it is black.
     fn tap(self, at: i32, weight: u32) -> (usize, u32) {
-        let Axis { first, last, edge, length } = self;
+        let Axis { first, last, edge, length, .. } = self;
         let mut inside = at;
         if at < first || at > last {
             match edge {
