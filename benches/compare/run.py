@@ -22,6 +22,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -362,6 +363,11 @@ def machine(args):
     return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "commit": commit}
 
 
+def command():
+    """The arguments of this script, without the places of this machine's binaries."""
+    return [re.sub(r"^/.*", "PATH", re.sub(r"=/[^,]*", "", word)) for word in sys.argv[1:]]
+
+
 def read(path):
     return Path(path).read_text() if Path(path).exists() else ""
 
@@ -469,7 +475,7 @@ def main():
         measured = {result["contestant"] for result in found}
         kept = [old for old in everything["results"].get(name, []) if old["contestant"] not in measured]
         everything["results"][name] = kept + found
-        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": sys.argv[1:]}
+        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": command()}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(everything, indent=1) + "\n")
     report(everything)
