@@ -222,7 +222,8 @@ def start(line, timeout, environment=None):
         reason = next((row for row in reversed(last) if "rror" in row), last[-1])
         return None, reason.strip()[:300]
     found = json.loads(done.stdout)
-    found["s_to_first_step"] = found["first_step_unix_ms"] / 1e3 - began
+    if "first_step_unix_ms" in found:
+        found["s_to_first_step"] = found["first_step_unix_ms"] / 1e3 - began
     others = (busy_seconds() - before[0]) - (own_seconds() - before[1])
     found["share_of_others"] = max(0.0, others) / (time.time() - began) / os.cpu_count()
     return found, None
@@ -241,10 +242,14 @@ def own_seconds():
 
 
 def measure(network, row, args):
+    return undisturbed(lambda: start(command_line(network, row, args), args.timeout))
+
+
+def undisturbed(attempt):
     """A measurement; repeated, at most twice, while other processes disturb it. The least disturbed counts."""
     best = None
     for _ in range(3):
-        found, reason = start(command_line(network, row, args), args.timeout)
+        found, reason = attempt()
         if found is None:
             return best, reason
         best = min(best or found, found, key=lambda tried: tried["share_of_others"])
