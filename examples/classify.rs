@@ -11,11 +11,7 @@ use wgrad::data::{DataSource, Dataset, Normalization};
 use wgrad::models::ModelSpec;
 use wgrad::train::control::Choice;
 use wgrad::train::recipe::Recipe;
-use wgrad::train::{Device, DeviceChoice, Observer, Predictor, Run, Settings, Trainer};
-
-struct Silent;
-
-impl Observer for Silent {}
+use wgrad::train::{Device, DeviceChoice, Predictor, Run, Settings, Trainer};
 
 /// Trains the digits recipe for two epochs into a folder.
 fn train(folder: &Path) -> wgrad::Result<Run> {
@@ -29,7 +25,7 @@ fn train(folder: &Path) -> wgrad::Result<Run> {
     let (settings, normalization) = (Settings::of(&recipe, 64), Normalization::of(&data.train)?);
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &Device::Cpu))?;
     pollster::block_on(trainer.record_in(run.clone()))?;
-    pollster::block_on(trainer.train(&mut Silent, &AtomicBool::new(false)))?;
+    pollster::block_on(trainer.train(&mut (), &AtomicBool::new(false)))?;
     Ok(run)
 }
 

@@ -12,7 +12,7 @@ use wgrad::models::ModelSpec;
 use wgrad::ops::{add_scaled::AddScaled, cross_entropy::CrossEntropy, fill::Fill, mse::Mse};
 use wgrad::optim::{Adam, Curve, Schedule, Unit, Warmup};
 use wgrad::train::program::Loss;
-use wgrad::train::{Device, DeviceChoice, Evaluation, Length, Observer, Settings, Trainer};
+use wgrad::train::{Device, DeviceChoice, Evaluation, Length, Settings, Trainer};
 
 /// L = cross-entropy + strength mean(logits^2)
 #[derive(Debug)]
@@ -41,10 +41,6 @@ pub fn largest_logit(evaluation: &Evaluation) -> f32 {
     evaluation.logits.iter().map(|logit| logit.abs()).max_by(f32::total_cmp).unwrap_or_default()
 }
 
-struct Silent;
-
-impl Observer for Silent {}
-
 /// Trains with a penalty of this strength.
 pub fn train(strength: f32) -> wgrad::Result<Evaluation> {
     let data = Dataset::load(&DataSource::Digits, 0, &|_, _| {})?;
@@ -59,7 +55,7 @@ pub fn train(strength: f32) -> wgrad::Result<Evaluation> {
     let normalization = Normalization::of(&data.train)?;
     let device = pollster::block_on(Device::open(&DeviceChoice::Auto))?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;
-    Ok(pollster::block_on(trainer.train(&mut Silent, &AtomicBool::new(false)))?.evaluation)
+    Ok(pollster::block_on(trainer.train(&mut (), &AtomicBool::new(false)))?.evaluation)
 }
 
 /// Trains with and without the penalty.

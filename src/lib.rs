@@ -9,17 +9,14 @@
 //! use pollster::block_on;
 //! use wgrad::data::{DataSource, Dataset, Normalization};
 //! use wgrad::models::ModelSpec;
-//! use wgrad::train::{Device, Length, Observer, Settings, Trainer};
-//!
-//! struct Silent;
-//! impl Observer for Silent {}
+//! use wgrad::train::{Device, Length, Settings, Trainer};
 //!
 //! let data = Dataset::load(&DataSource::Digits, 0, &|_, _| {})?;
 //! let model = ModelSpec::load("digits-cnn")?.bind(data.image, data.classes.len())?;
 //! let normalization = Normalization::of(&data.train)?;
 //! let settings = Settings { length: Length::Epochs(1), ..Settings::default() };
 //! let mut trainer = block_on(Trainer::new(&model, &data, normalization, settings, &Device::Cpu))?;
-//! let trained = block_on(trainer.train(&mut Silent, &AtomicBool::new(false)))?;
+//! let trained = block_on(trainer.train(&mut (), &AtomicBool::new(false)))?;
 //! println!("accuracy {:.3}", trained.evaluation.accuracy);
 //!
 //! let mut predictor = block_on(trainer.predictor(1))?;

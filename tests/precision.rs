@@ -14,7 +14,7 @@ use wgrad::plan::{Data, PageList, Plan, StepReport};
 use wgrad::tensor::DType;
 use wgrad::train::program::{TRAIN, Task, eval_graph, train_graph, training};
 use wgrad::train::recipe::{Precision, Recipe};
-use wgrad::train::{Checkpoint, Device, Evaluation, Observer, Run, Session, Settings, Trainer, weights};
+use wgrad::train::{Checkpoint, Device, Evaluation, Run, Session, Settings, Trainer, weights};
 
 const MODEL: &str = r#"
 layers = [
@@ -204,10 +204,6 @@ fn the_gradient_norm_does_not_depend_on_the_scale() {
     }
 }
 
-struct Silent;
-
-impl Observer for Silent {}
-
 /// What `wgrad train` does with these flags, written as in a recipe.
 fn train(flags: &str, device: &Device) -> Evaluation {
     let recipe = Recipe::from_flags(flags.parse().unwrap(), None).resolve().unwrap();
@@ -216,7 +212,7 @@ fn train(flags: &str, device: &Device) -> Evaluation {
     let normalization = Normalization::of(&data.train).unwrap();
     let settings = Settings::of(&recipe, recipe.batch_size);
     let mut trainer = block_on(Trainer::new(&model, &data, normalization, settings, device)).unwrap();
-    block_on(trainer.train(&mut Silent, &AtomicBool::new(false))).unwrap().evaluation
+    block_on(trainer.train(&mut (), &AtomicBool::new(false))).unwrap().evaluation
 }
 
 /// Seeds of the digits: 5 with `WGRAD_FULL`, as for f32.
@@ -278,20 +274,20 @@ fn run(device: &Device, resumed: bool) -> (weights::Tensors, LossScale) {
     let trainer = || block_on(Trainer::new(&model, &data, None, settings.clone(), device)).unwrap();
     let mut first = trainer();
     if !resumed {
-        block_on(first.train(&mut Silent, &AtomicBool::new(false))).unwrap();
+        block_on(first.train(&mut (), &AtomicBool::new(false))).unwrap();
         return (block_on(first.model()).unwrap(), first.progress().loss_scale);
     }
     let folder = tempfile::tempdir().unwrap();
     let run = Run::create(&folder.path().join("run")).unwrap();
     block_on(first.record_in(run.clone())).unwrap();
-    block_on(first.train(&mut Silent, &AtomicBool::new(true))).unwrap_err();
+    block_on(first.train(&mut (), &AtomicBool::new(true))).unwrap_err();
     let slots = recipe.algorithm.update().slots();
     let (checkpoint, _) = Checkpoint::read(&run.path, slots).unwrap();
     assert_eq!(checkpoint.progress.loss_scale, first.progress().loss_scale);
     assert!(checkpoint.progress.loss_scale != LossScale::INITIAL, "{:?}", checkpoint.progress);
     let mut second = trainer();
     second.restore(&checkpoint, &run).unwrap();
-    block_on(second.train(&mut Silent, &AtomicBool::new(false))).unwrap();
+    block_on(second.train(&mut (), &AtomicBool::new(false))).unwrap();
     (block_on(second.model()).unwrap(), second.progress().loss_scale)
 }
 

@@ -14,7 +14,7 @@ use wgrad::graph::{Backward, Context, Graph, Lower, Op, Real, Slot, TensorDesc, 
 use wgrad::models::ModelSpec;
 use wgrad::ops::{self, Draw, Layer, Operator, Sample, Shader, parse_layer, snippets};
 use wgrad::optim::Adam;
-use wgrad::train::{Device, DeviceChoice, Length, Observer, Settings, Trainer};
+use wgrad::train::{Device, DeviceChoice, Length, Settings, Trainer};
 use wgrad::{cpu_kernel, selftest};
 
 /// The registry's line: name, shader, how model files name it, and what it is tested on.
@@ -131,10 +131,6 @@ layers = [
 ]
 "#;
 
-struct Silent;
-
-impl Observer for Silent {}
-
 /// Registers Mish, checks it and trains a network with it on the embedded digits.
 pub fn main() -> wgrad::Result<()> {
     ops::register(OPERATOR)?;
@@ -159,7 +155,7 @@ pub fn main() -> wgrad::Result<()> {
     };
     let normalization = Normalization::of(&data.train)?;
     let mut trainer = pollster::block_on(Trainer::new(&model, &data, normalization, settings, &device))?;
-    let trained = pollster::block_on(trainer.train(&mut Silent, &AtomicBool::new(false)))?;
+    let trained = pollster::block_on(trainer.train(&mut (), &AtomicBool::new(false)))?;
     println!("test accuracy {:.2} %", trained.evaluation.accuracy * 100.0);
     Ok(())
 }

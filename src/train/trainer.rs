@@ -74,6 +74,9 @@ pub trait Observer {
     }
 }
 
+/// Nobody watches.
+impl Observer for () {}
+
 /// Why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
