@@ -249,6 +249,7 @@ def compare(case, args, folder):
         if runs
     }
     about = {"transforms": ", ".join(filter(None, [case.before, "normalise", case.after])), "augment": case.augment}
+    about["commit"] = machine(args)["commit"]
     return about | versions | {"batch_size": BATCH, "stored": case.stored, "wanted": case.wanted, "rates": rates}
 
 
