@@ -39,13 +39,16 @@ const MOST_ELEMENTS: usize = 1 << 30;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Floats(HostTensor),
+    /// A number or a list; truth is 1.
     Ints(Vec<i64>),
+    /// What is not read, and why.
+    Unread(String),
 }
 
 /// Reads a tensor; `folder` is where files are that it may refer to.
 ///
 /// # Errors
-/// If its type is none that is known, its sizes are not those of its data, or it lies outside of the folder.
+/// If its sizes are not those of its data, or it lies outside of the folder.
 pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, String> {
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|dim| usize::try_from(*dim).ok()).collect();
     let dims = dims.ok_or_else(|| format!("has the sizes {:?}", tensor.dims))?;
@@ -53,18 +56,27 @@ pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, St
     let count = count
         .filter(|count| *count < MOST_ELEMENTS)
         .ok_or_else(|| format!("has the sizes {dims:?}, 2^30 elements or more"))?;
-    let outside = external(tensor, folder)?;
-    let raw = outside.as_deref().or(tensor.raw_data.as_deref()).filter(|raw| !raw.is_empty());
     let kind = tensor.data_type.unwrap_or_default();
-    let size = size_of(kind)
-        .ok_or_else(|| format!("is of type {kind}; f32, f64, f16, bf16, i32 and i64 are read"))?;
-    if let Some(raw) = raw.filter(|raw| raw.len() != count * size) {
-        return Err(format!("has {} bytes for {count} elements of {size} bytes", raw.len()));
+    let Some(size) = size_of(kind) else {
+        let known = "f32, f64, f16, bf16, i32, i64 and bool are read";
+        return Ok(Content::Unread(format!("is of type {kind}; {known}")));
+    };
+    let check = |len: usize| match len == count * size {
+        true => Ok(()),
+        false => Err(format!("has {len} bytes for {count} elements of {size} bytes")),
+    };
+    let outside = external(tensor, folder, &check)?;
+    let raw = outside.as_deref().or(tensor.raw_data.as_deref()).filter(|raw| !raw.is_empty());
+    if let Some(raw) = raw {
+        check(raw.len())?;
     }
     let content = match (kind, raw) {
         (data_type::INT64, None) => Content::Ints(tensor.int64_data.clone()),
         (data_type::INT64, Some(raw)) => Content::Ints(numbers(raw, i64::from_le_bytes)),
-        (data_type::INT32, None) => {
+        (data_type::BOOL, Some(raw)) => {
+            Content::Ints(raw.iter().map(|value| i64::from(*value != 0)).collect())
+        }
+        (data_type::INT32 | data_type::BOOL, None) => {
             Content::Ints(tensor.int32_data.iter().map(|value| i64::from(*value)).collect())
         }
         (data_type::INT32, Some(raw)) => {
@@ -78,6 +90,11 @@ pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, St
     };
     if let Content::Ints(values) = &content {
         check_count(values.len(), count)?;
+        if dims.len() > 1 {
+            return Ok(Content::Unread(format!(
+                "has integers of the sizes {dims:?}; lists of them are read"
+            )));
+        }
     }
     Ok(content)
 }
@@ -91,6 +108,7 @@ fn size_of(kind: i32) -> Option<usize> {
         data_type::FLOAT | data_type::INT32 => Some(4),
         data_type::DOUBLE | data_type::INT64 => Some(8),
         data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
+        data_type::BOOL => Some(1),
         _ => None,
     }
 }
@@ -119,8 +137,13 @@ fn numbers<T, const SIZE: usize>(raw: &[u8], convert: impl Fn([u8; SIZE]) -> T) 
     raw.as_chunks::<SIZE>().0.iter().map(|bytes| convert(*bytes)).collect()
 }
 
-/// The bytes of a tensor that lies in a file of its own, which is to be in the model's folder.
-fn external(tensor: &TensorProto, folder: &Path) -> Result<Option<Vec<u8>>, String> {
+/// The bytes of a tensor that lies in a file of its own, which is to be in the model's folder; `check` is asked for their
+/// number before they are read.
+fn external(
+    tensor: &TensorProto,
+    folder: &Path,
+    check: &dyn Fn(usize) -> Result<(), String>,
+) -> Result<Option<Vec<u8>>, String> {
     if tensor.data_location.unwrap_or_default() != 1 {
         return Ok(None);
     }
@@ -158,6 +181,7 @@ fn external(tensor: &TensorProto, folder: &Path) -> Result<Option<Vec<u8>>, Stri
             "has {length} bytes at {offset} of {location:?}, which ends {available} bytes after that"
         ));
     }
+    check(usize::try_from(length).unwrap_or(usize::MAX))?;
     file.seek(SeekFrom::Start(offset)).map_err(unread)?;
     let mut bytes = vec![];
     file.take(length).read_to_end(&mut bytes).map_err(unread)?;

@@ -3,10 +3,13 @@
 use std::rc::Rc;
 
 use super::super::proto::data_type;
-use super::super::tensors::{Content, content};
-use super::builder::{Builder, Held};
+use super::super::tensors::content;
+use super::builder::{Builder, Held, Pending};
 use super::node::Node;
 use crate::tensor::HostTensor;
+
+/// Operators that are known of constants only.
+pub(super) const OPERATORS: [&str; 4] = ["Constant", "Gather", "Shape", "Slice"];
 
 /// Adds a node whose inputs are all constants, or which asks for a shape; none if it is not of these.
 pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Option<Held>, String> {
@@ -21,26 +24,29 @@ pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Option<H
             inputs.push(builder.input(node, i)?);
         }
     }
-    Ok(match &inputs[..] {
+    let constant = |held: &Held| matches!(held, Held::Floats(_) | Held::Ints(_));
+    if inputs.is_empty() || !inputs.iter().all(constant) {
+        return Ok(None);
+    }
+    let made = match &inputs[..] {
         [Held::Floats(tensor), others @ ..] => of_floats(node, tensor, others)?,
-        inputs if !inputs.is_empty() => {
+        inputs => {
             let lists: Option<Vec<&[i64]>> = inputs
                 .iter()
                 .map(|held| if let Held::Ints(values) = held { Some(&values[..]) } else { None })
                 .collect();
             lists.and_then(|lists| of_integers(node, &lists)).map(Held::Ints)
         }
-        _ => None,
-    })
+    };
+    match made {
+        Some(held) => Ok(Some(held)),
+        None => node.refuse("computes with constants what is not known"),
+    }
 }
 
 fn constant(node: &Node<'_>) -> Result<Held, String> {
     if let Some(tensor) = node.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
-        return match content(tensor, node.folder) {
-            Ok(Content::Floats(tensor)) => Ok(Held::Floats(Rc::new(tensor))),
-            Ok(Content::Ints(values)) => Ok(Held::Ints(values)),
-            Err(message) => node.refuse(message),
-        };
+        return content(tensor, node.folder).map(Held::from).or_else(|message| node.refuse(message));
     }
     let floats =
         |dims: Vec<usize>, values: Vec<f32>| Ok(Held::Floats(Rc::new(HostTensor::new(dims, values))));
@@ -59,11 +65,18 @@ fn constant(node: &Node<'_>) -> Result<Held, String> {
 /// The sizes of a wire, as the file sees them, with as many images as it is tried with.
 fn shape(builder: &Builder<'_>, node: &Node<'_>) -> Result<Option<Held>, String> {
     let dims = match builder.input(node, 0)? {
-        Held::Wire(wire) => super::shapes::seen(builder, &wire),
+        Held::Wire(wire) => wire.seen,
+        Held::Pending(pending, wire) if !matches!(pending, Pending::Padded(..)) => wire.seen,
         Held::Floats(tensor) => tensor.shape.to_vec(),
-        _ => return Ok(None),
+        _ => return node.refuse("asks for sizes that are not known"),
     };
-    Ok(Some(Held::Ints(dims.into_iter().map(|dim| dim as i64).collect())))
+    let bound = |name: &str, default: i64| {
+        let (axis, rank) = (node.int(name, default), dims.len() as i64);
+        (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize
+    };
+    let (start, end) = (bound("start", 0), bound("end", i64::MAX));
+    let asked = dims.get(start..end).unwrap_or_default();
+    Ok(Some(Held::Ints(asked.iter().map(|dim| *dim as i64).collect())))
 }
 
 /// The same numbers in another shape or type.
@@ -95,18 +108,12 @@ fn of_floats(node: &Node<'_>, tensor: &Rc<HostTensor>, others: &[Held]) -> Resul
                 None => node.refuse(format!("makes {target:?} of {}", tensor.shape)),
             }
         }
-        ("Unsqueeze", Some(axes)) => {
-            let rank = tensor.shape.len() + axes.len();
-            let mut old = tensor.shape.iter();
-            let is_new =
-                |axis: usize| axes.iter().any(|new| *new == axis as i64 || new + rank as i64 == axis as i64);
-            reshaped(
-                (0..rank)
-                    .map(|axis| if is_new(axis) { 1 } else { old.next().copied().unwrap_or(1) })
-                    .collect(),
-            )
+        (op @ ("Squeeze" | "Unsqueeze"), axes) => {
+            match super::shapes::squeezed(op, &tensor.shape, axes.as_deref()) {
+                Some(dims) => reshaped(dims),
+                None => node.refuse(format!("has the axes {axes:?} for {}", tensor.shape)),
+            }
         }
-        ("Squeeze", _) => reshaped(tensor.shape.iter().copied().filter(|dim| *dim != 1).collect()),
         _ => Ok(None),
     }
 }
@@ -116,6 +123,9 @@ pub(super) fn transposed(data: &[f32], [rows, columns]: [usize; 2]) -> HostTenso
     let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| data[row * columns + column]));
     HostTensor::new([columns, rows], turned.collect())
 }
+
+/// Types that are held as integers without loss.
+const INTEGERS: [i64; 2] = [data_type::INT32 as i64, data_type::INT64 as i64];
 
 /// Arithmetic of lists of integers; scalars are lists of one.
 fn of_integers(node: &Node<'_>, lists: &[&[i64]]) -> Option<Vec<i64>> {
@@ -127,7 +137,10 @@ fn of_integers(node: &Node<'_>, lists: &[&[i64]]) -> Option<Vec<i64>> {
         (0..len).map(|i| combine(at(first, i)?, at(second, i)?)).collect()
     };
     match node.op() {
-        "Identity" | "Cast" | "Unsqueeze" | "Squeeze" | "Reshape" => Some(first.to_vec()),
+        "Identity" => Some(first.to_vec()),
+        "Cast" => INTEGERS.contains(&node.int("to", 0)).then(|| first.to_vec()),
+        // A scalar is a list of one; what is more would be a matrix.
+        "Unsqueeze" | "Squeeze" | "Reshape" => (first.len() == 1).then(|| first.to_vec()),
         "Concat" => Some(lists.concat()),
         "Add" => by(i64::checked_add),
         "Sub" => by(i64::checked_sub),
