@@ -35,12 +35,37 @@ fn tensor(name: &str, dims: &[usize], data_type: i32, bytes: Vec<u8>) -> TensorP
 /// Most elements of a tensor that is read; kernels count in 32 bits.
 const MOST_ELEMENTS: usize = 1 << 30;
 
+/// Numbers in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Array<T> {
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Vec<T>,
+}
+
+impl<T> Array<T> {
+    pub(super) fn list(values: Vec<T>) -> Array<T> {
+        Array { dims: vec![values.len()], values }
+    }
+}
+
+impl From<Array<f32>> for Content {
+    fn from(array: Array<f32>) -> Content {
+        Content::Floats(HostTensor::new(array.dims, array.values))
+    }
+}
+
+impl From<Array<i64>> for Content {
+    fn from(array: Array<i64>) -> Content {
+        Content::Ints(array)
+    }
+}
+
 /// What a tensor of a file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Floats(HostTensor),
-    /// A number or a list; truth is 1.
-    Ints(Vec<i64>),
+    /// Truth is 1.
+    Ints(Array<i64>),
     /// What is not read, and why.
     Unread(String),
 }
@@ -70,33 +95,22 @@ pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, St
     if let Some(raw) = raw {
         check(raw.len())?;
     }
-    let content = match (kind, raw) {
-        (data_type::INT64, None) => Content::Ints(tensor.int64_data.clone()),
-        (data_type::INT64, Some(raw)) => Content::Ints(numbers(raw, i64::from_le_bytes)),
-        (data_type::BOOL, Some(raw)) => {
-            Content::Ints(raw.iter().map(|value| i64::from(*value != 0)).collect())
-        }
+    let values: Vec<i64> = match (kind, raw) {
+        (data_type::INT64, None) => tensor.int64_data.clone(),
+        (data_type::INT64, Some(raw)) => numbers(raw, i64::from_le_bytes),
+        (data_type::BOOL, Some(raw)) => raw.iter().map(|value| i64::from(*value != 0)).collect(),
         (data_type::INT32 | data_type::BOOL, None) => {
-            Content::Ints(tensor.int32_data.iter().map(|value| i64::from(*value)).collect())
+            tensor.int32_data.iter().map(|value| i64::from(*value)).collect()
         }
-        (data_type::INT32, Some(raw)) => {
-            Content::Ints(numbers(raw, |bytes| i64::from(i32::from_le_bytes(bytes))))
-        }
+        (data_type::INT32, Some(raw)) => numbers(raw, |bytes| i64::from(i32::from_le_bytes(bytes))),
         (kind, raw) => {
             let values = floats_of(tensor, kind, raw);
             check_count(values.len(), count)?;
             return Ok(Content::Floats(HostTensor::new(dims, values)));
         }
     };
-    if let Content::Ints(values) = &content {
-        check_count(values.len(), count)?;
-        if dims.len() > 1 {
-            return Ok(Content::Unread(format!(
-                "has integers of the sizes {dims:?}; lists of them are read"
-            )));
-        }
-    }
-    Ok(content)
+    check_count(values.len(), count)?;
+    Ok(Content::Ints(Array { dims, values }))
 }
 
 fn check_count(found: usize, wanted: usize) -> Result<(), String> {

@@ -20,9 +20,13 @@ fn noise(name: &str, count: usize) -> Vec<f32> {
     (0..count).map(|_| 2.0 * unit_f32(rand::Rng::next_u32(&mut rng)) - 1.0).collect()
 }
 
-/// A network with weights of which no statistic is 0 or 1.
 fn network(name: &str, image: [usize; 3]) -> (Model, Tensors, RunModel) {
-    let model = ModelSpec::load(name).unwrap().bind(image, 10).unwrap();
+    filled(ModelSpec::load(name).unwrap().bind(image, 10).unwrap())
+}
+
+/// A network with weights of which no statistic is 0 or 1.
+fn filled(model: Model) -> (Model, Tensors, RunModel) {
+    let image = model.input();
     let (graph, _) = model.graph(Mode::Eval, 1).unwrap();
     let mut tensors = weights::initial(&graph, 0);
     for (name, tensor) in tensors.iter_mut().filter(|(_, tensor)| ![2, 4].contains(&tensor.shape.len())) {
@@ -85,18 +89,53 @@ fn networks_come_back_with_the_same_logits() {
             }
             let bound = back.spec.bind(image, 10).unwrap();
             let found = logits(&back.about, &bound, back.weights.tensors);
-            let largest = wanted
-                .iter()
-                .fold(1.0_f32, |most, value| if value.abs() > most { value.abs() } else { most });
-            for (found, wanted) in found.iter().zip(&wanted) {
-                assert!(
-                    (found - wanted).abs() <= 1e-4 * largest,
-                    "{name}, folded {fold}: {found} for {wanted}"
-                );
-            }
+            check_close(&found, &wanted, &format!("{name}, folded {fold}"));
             // The head is that of the classes, so that it can be replaced.
             assert!(!back.spec.head(image).unwrap().is_empty(), "{name}: {}", back.spec.text());
         }
+    }
+}
+
+#[test]
+fn layers_come_back_with_the_same_logits() {
+    let conv =
+        |arguments: &str| format!("{{ conv2d = {{ out_channels = 8, kernel_size = 3, {arguments} }} }}");
+    let layers = [
+        conv("stride = 2, padding = [0, 1, 2, 0]"),
+        conv("padding = \"same\", dilation = 2, groups = 2") + ", \"silu\"",
+        conv("padding = 1, bias = false") + ", { group_norm = { num_groups = 4 } }, \"hardswish\"",
+        "{ instance_norm = { affine = true } }, { group_norm = { num_groups = 2, affine = false } }".to_string(),
+        "\"channel_bias\", { offset = { value = 0.3 } }, { multiply = { factor = 0.7 } }, \"layer_scale\"".to_string(),
+        "\"layer_norm\", { leaky_relu = { negative_slope = 0.2 } }, { elu = { alpha = 0.4 } }".to_string(),
+        "{ max_pool2d = { kernel_size = 3, stride = 2, ceil_mode = true } }, { gelu = { approximate = \"tanh\" } }"
+            .to_string(),
+        "{ avg_pool2d = { kernel_size = 3, stride = 2, padding = 1, count_include_pad = false } }".to_string(),
+        "{ avg_pool2d = { kernel_size = 2, ceil_mode = true } }, { softplus = { beta = 2.0 } }".to_string(),
+        "{ adaptive_avg_pool2d = { output_size = 3 } }, { adaptive_avg_pool2d = { output_size = [7, 2] } }".to_string(),
+        "\"layer_norm2d\", { linear = { out_features = 5, dim = \"channels\" } }, \"hardsigmoid\"".to_string(),
+        "\"global_avg_pool2d\", \"flatten\", \"channel_bias\", \"layer_scale\", \"tanh\"".to_string(),
+    ];
+    for layers in layers {
+        let spec: ModelSpec = format!(
+            "layers = [{layers}, \"flatten\", {{ name = \"head\", linear = {{ out_features = \"classes\" }} }}]"
+        )
+        .parse()
+        .unwrap();
+        let (model, tensors, about) = filled(spec.bind([4, 9, 12], 10).unwrap());
+        let wanted = logits(&about, &model, tensors.clone());
+        let file = onnx(&Exported { model: &model, tensors: &tensors, about: &about }, false).unwrap();
+        let back = import(&file).unwrap_or_else(|error| panic!("{layers}: {error}"));
+        let bound = back.spec.bind(about.image, 10).unwrap();
+        check_close(&logits(&back.about, &bound, back.weights.tensors), &wanted, &layers);
+    }
+}
+
+fn check_close(found: &[f32], wanted: &[f32], what: &str) {
+    let largest =
+        wanted.iter().fold(1.0_f32, |most, value| if value.abs() > most { value.abs() } else { most });
+    assert_eq!(found.len(), wanted.len());
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!((found - wanted).abs() <= 1e-4 * largest, "{what}: {found} for {wanted}");
     }
 }
 

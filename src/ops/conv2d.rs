@@ -371,6 +371,7 @@ fn samples() -> Vec<Sample> {
         let op = if id.starts_with("statistics") { op.with_statistics() } else { op };
         Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
+    let sides = |zeros, layer: Conv2d| Conv2d { padding: Padding::Sides(zeros), ..layer };
     let half = |id: &str, input, layer: Conv2d| {
         let sample = case(id, input, layer);
         sample.with_half([0, 1])
@@ -393,18 +394,9 @@ fn samples() -> Vec<Sample> {
             padding: Padding::Named(super::shared::window::Same::Same),
             ..Conv2d::new(3, [4, 2]).dilation([1, 2])
         }),
-        case("sides", [2, 3, 6, 5], Conv2d {
-            padding: Padding::Sides([0, 2, 3, 1]),
-            ..Conv2d::new(4, 3).stride(2)
-        }),
-        case("sides-by-four", [1, 4, 8, 7], Conv2d {
-            padding: Padding::Sides([0, 0, 1, 2]),
-            ..Conv2d::new(8, 3).stride([2, 3]).dilation([1, 2])
-        }),
-        case("sides-depthwise", [2, 8, 7, 6], Conv2d {
-            padding: Padding::Sides([1, 0, 2, 1]),
-            ..Conv2d::new(8, 3).stride(2).groups(8)
-        }),
+        case("sides", [2, 3, 6, 5], sides([0, 2, 3, 1], Conv2d::new(4, 3).stride(2))),
+        case("sides-by-four", [1, 4, 8, 7], sides([0, 0, 1, 2], Conv2d::new(8, 3).stride([2, 3]).dilation([1, 2]))),
+        case("sides-depthwise", [2, 8, 7, 6], sides([1, 0, 2, 1], Conv2d::new(8, 3).stride(2).groups(8))),
         case("groups", [2, 6, 5, 4], Conv2d::new(9, 3).groups(3).padding(1)),
         case("depthwise", [2, 5, 6, 5], Conv2d::new(5, 3).groups(5).padding(1).bias(false)),
         case("depthwise-multiplier", [2, 3, 6, 5], Conv2d::new(6, 3).groups(3).stride(2).padding(1)),

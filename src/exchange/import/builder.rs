@@ -6,7 +6,7 @@ use std::rc::Rc;
 use toml::Table;
 
 use super::super::proto::NodeProto;
-use super::super::tensors::Content;
+use super::super::tensors::{Array, Content};
 use super::node::Node;
 use super::text::Entry;
 use crate::graph::{Graph, Mode, TensorDesc, Value};
@@ -16,6 +16,9 @@ use crate::train::weights::Tensors;
 
 /// What the container's input is called.
 pub(super) const INPUT: &str = "input";
+
+/// How many times the elements of a file may be computed of its constants.
+const GROWTH: usize = 16;
 
 /// What a layer made, and how the file sees it: the same numbers in other sizes, or with channels last.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +47,7 @@ pub(super) enum Held {
     /// Numbers.
     Floats(Rc<HostTensor>),
     /// Numbers that shapes are made of.
-    Ints(Vec<i64>),
+    Ints(Array<i64>),
     /// What is not read, and why.
     Unread(String),
 }
@@ -66,6 +69,9 @@ pub(super) enum Pending {
     Padded([usize; 4], Around),
 }
 
+/// Pixels around images, as many above, left, below and right, and what they are.
+pub(super) type Margin = ([usize; 4], Around);
+
 /// What images are padded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Around {
@@ -83,7 +89,7 @@ impl From<Content> for Held {
     fn from(content: Content) -> Held {
         match content {
             Content::Floats(tensor) => Held::Floats(Rc::new(tensor)),
-            Content::Ints(values) => Held::Ints(values),
+            Content::Ints(array) => Held::Ints(array),
             Content::Unread(reason) => Held::Unread(reason),
         }
     }
@@ -99,6 +105,8 @@ pub(super) struct Builder<'a> {
     held: HashMap<String, Held>,
     /// Rows that were made of what an entry made.
     rows: HashMap<String, Wire>,
+    /// How many elements may still be computed of constants.
+    budget: usize,
     /// Nodes that an earlier one has taken in.
     done: HashSet<usize>,
     tensors: Tensors,
@@ -119,6 +127,7 @@ impl<'a> Builder<'a> {
             ids: HashSet::from([INPUT.to_string()]),
             held: HashMap::new(),
             rows: HashMap::new(),
+            budget: 1 << 22,
             done: HashSet::new(),
             tensors: Tensors::new(),
             notes: vec![],
@@ -133,6 +142,9 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn hold_constant(&mut self, name: String, content: Content) {
+        if let Content::Floats(tensor) = &content {
+            self.budget = self.budget.saturating_add(GROWTH * tensor.data.len());
+        }
         self.held.insert(name, content.into());
     }
 
@@ -160,6 +172,17 @@ impl<'a> Builder<'a> {
     /// Marks a node as taken in.
     pub(super) fn take_in(&mut self, number: usize) {
         self.done.insert(number);
+    }
+
+    /// Takes elements from what may be computed of constants, or says that it is too much.
+    pub(super) fn spend(&mut self, elements: usize) -> Result<(), String> {
+        match self.budget.checked_sub(elements) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err("computes more of constants than fits to the file's size".to_string()),
+        }
     }
 
     /// Whether a node reads a name.
@@ -261,7 +284,7 @@ impl<'a> Builder<'a> {
             return Ok(None);
         }
         match self.input(node, i)? {
-            Held::Ints(values) => Ok(Some(values)),
+            Held::Ints(array) if array.dims.len() < 2 => Ok(Some(array.values)),
             _ => node.refuse(format!("computes input {i}; it is to be constant integers")),
         }
     }
@@ -340,7 +363,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Images, and the padding that is still to go into a layer.
-    pub(super) fn padded(&mut self, node: &Node<'_>) -> Result<(Wire, Option<([usize; 4], Around)>), String> {
+    pub(super) fn padded(&mut self, node: &Node<'_>) -> Result<(Wire, Option<Margin>), String> {
         match self.input(node, 0)? {
             Held::Pending(Pending::Padded(pads, around), wire) => Ok((wire, Some((pads, around)))),
             _ => Ok((self.wire(node, 0)?, None)),

@@ -2,6 +2,7 @@
 //! initialisers, so that what is imported is trained, stored and exported like every other model.
 
 mod arithmetic;
+mod arrays;
 mod builder;
 mod constants;
 mod layers;
@@ -205,3 +206,6 @@ fn number(value: f32) -> Toml {
 
 #[cfg(test)]
 mod node_tests;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 use toml::Table;
 
 use super::super::proto::data_type;
+use super::arrays::Cut;
 use super::builder::{Around, Builder, Held, Pending, Wire};
 use super::node::Node;
 
@@ -82,6 +83,37 @@ pub(super) fn reshape(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire
             Ok(Wire { seen, ..wire })
         }
         _ => node.refuse(format!("does not keep the number of elements of {dims:?}")),
+    }
+}
+
+/// `Gather` of all elements in their order, as exporters write a view of memory.
+pub(super) fn gather(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let wire = builder.view(node, 0)?;
+    let Held::Ints(places) = builder.input(node, 1)? else {
+        return node.refuse("gathers at places that are computed");
+    };
+    let all_in_order = places.values.iter().enumerate().all(|(place, at)| *at == place as i64);
+    match wire.seen[..] {
+        [all] if all_in_order && places.values.len() == all => Ok(Wire { seen: places.dims, ..wire }),
+        _ => node.refuse(format!("takes some of {:?}; wgrad has no such operator", wire.seen)),
+    }
+}
+
+/// `Slice` that leaves nothing out.
+pub(super) fn slice(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let wire = builder.view(node, 0)?;
+    let ints = |i: usize| match builder.input(node, i) {
+        Ok(Held::Ints(array)) => Some(array),
+        _ => None,
+    };
+    let cuts = super::constants::cuts(node, wire.seen.len(), &ints);
+    let whole = |cut: &Cut| {
+        cut.step == 1
+            && cut.places(wire.seen[cut.axis]).is_some_and(|places| places.len() == wire.seen[cut.axis])
+    };
+    match cuts {
+        Some(cuts) if cuts.iter().all(whole) => Ok(wire),
+        _ => node.refuse(format!("takes a part of {:?}; wgrad has no such operator", wire.seen)),
     }
 }
 

@@ -3,8 +3,8 @@
 use toml::{Table, Value as Toml};
 
 use super::builder::{Builder, Held, Wire};
-use super::constants::transposed;
 use super::node::Node;
+use super::windows;
 use crate::tensor::HostTensor;
 
 /// The name of a layer by that of one of its tensors: `layer1.0.conv1` for `layer1.0.conv1.weight`; for others by the node.
@@ -69,6 +69,9 @@ fn times(mut tensor: HostTensor, factor: f32) -> HostTensor {
 
 /// `MatMul` with a constant matrix, and with the `Add` behind it, if that adds a bias.
 pub(super) fn matmul(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    if matches!(builder.input(node, 0)?, Held::Floats(_)) {
+        return windows::means(builder, node);
+    }
     let wire = builder.wire(node, 0)?;
     let weight = builder.floats(node, 1)?;
     let Some([inner, out]) = weight.shape.as_2d() else {
@@ -139,4 +142,10 @@ pub(super) fn per_channel(
     let sizes = if shape.len() == 4 { vec![channels, 1, 1] } else { vec![channels] };
     builder.store(node, &made, parameter, HostTensor::new(sizes, numbers.data.clone()))?;
     Ok(made)
+}
+
+/// The transpose of a matrix.
+fn transposed(data: &[f32], [rows, columns]: [usize; 2]) -> HostTensor {
+    let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| data[row * columns + column]));
+    HostTensor::new([columns, rows], turned.collect())
 }

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value as Toml};
 
-use super::builder::{Around, Builder, Wire};
+use super::builder::{Around, Builder, Held, Wire};
 use super::node::Node;
 use super::weighted::scope;
 use crate::ops::{Pair, Window};
@@ -225,4 +225,43 @@ pub(super) fn global_max_pool(builder: &mut Builder<'_>, node: &Node<'_>) -> Res
     }
     let arguments = Table::from_iter([("kernel_size".to_string(), pair(images.size))]);
     builder.layer(node, "max_pool2d", arguments, &images.wire, None)
+}
+
+/// Means over boxes as products with constant matrices, rows from the left and columns from the right: how wgrad writes
+/// `adaptive_avg_pool2d` where boxes are not of one size.
+pub(super) fn means(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let rows = builder.floats(node, 0)?;
+    let wire = builder.wire(node, 1)?;
+    let behind = builder.only_reader(node.output()).and_then(|(number, reader)| {
+        let Some(Held::Floats(columns)) = builder.held(reader.input.get(1)?) else { return None };
+        let of_rows = reader.op_type.as_deref() == Some("MatMul") && reader.input[0] == node.output();
+        of_rows.then(|| (number, reader.output.first().cloned().unwrap_or_default(), columns.clone()))
+    });
+    if let ([_, _, h, w], Some((number, name, columns))) = (&builder.shape(&wire)[..], behind)
+        && let (Some([p, own_h]), Some([own_w, q])) = (rows.shape.as_2d(), columns.shape.as_2d())
+        && (own_h, own_w) == (*h, *w)
+        && !wire.last
+        && is_means([p, own_h], |part, at| rows.data[part * own_h + at])
+        && is_means([q, own_w], |part, at| columns.data[at * q + part])
+    {
+        let arguments = Table::from_iter([("output_size".to_string(), pair([p, q]))]);
+        let made = builder.layer(node, "adaptive_avg_pool2d", arguments, &wire, None)?;
+        builder.take_in(number);
+        builder.hold(&name, Held::Wire(made.clone()));
+        return Ok(made);
+    }
+    node.refuse(format!(
+        "multiplies {} with {:?}; means over parts of images are known",
+        rows.shape, wire.seen
+    ))
+}
+
+/// Whether each part's factors are those of a mean over it: part i is from floor(i size / parts) to
+/// ceil((i + 1) size / parts).
+fn is_means([parts, size]: [usize; 2], factor: impl Fn(usize, usize) -> f32) -> bool {
+    (0..parts).all(|part| {
+        let (start, end) = (part * size / parts, ((part + 1) * size).div_ceil(parts));
+        let share = 1.0 / (end - start) as f32;
+        (0..size).all(|at| factor(part, at) == if (start..end).contains(&at) { share } else { 0.0 })
+    })
 }
