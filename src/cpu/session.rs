@@ -7,6 +7,7 @@ use super::accumulate::Sums;
 use super::gemm::Multiply;
 use super::places::{Memory, Place, Places};
 use super::profile::Recorder;
+use super::update::written;
 use crate::graph::{
     Context, Graph, LossScale, NodeKind, Op, Step, TensorDesc, UpdatePage, Value, View, ViewMut,
 };
@@ -92,7 +93,8 @@ impl<T: Element> Session<T> {
             pages.insert(PageList::Ema, parameters.zeroed());
             pages.insert(PageList::EmaStatistics, statistics.zeroed());
         }
-        pages.extend((0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters.zeroed())));
+        let slots = (0..program.slots().len()).map(|slot| (PageList::Slot(slot), parameters.zeroed()));
+        pages.extend(slots.map(|(list, pages)| (list, written(pages))));
         let graphs = || program.graphs.iter().chain(program.stages.graphs());
         let liveness: Vec<Liveness> = graphs().map(Liveness::of).collect();
         let graphs = graphs().zip(&liveness);

@@ -84,6 +84,14 @@ impl<T: Element> Session<T> {
     }
 }
 
+/// Zeros that were written, not only promised by the system: where memory is read first, as the update does with its state,
+/// the system lends one page of zeros for all of it, and takes it back with an interrupt to every core, page by page.
+pub(super) fn written<T: Element>(mut pages: Vec<Vec<T>>) -> Vec<Vec<T>> {
+    let pieces = pages.iter_mut().flat_map(|page| page.chunks_mut(BLOCK)).collect::<Vec<_>>();
+    pieces.into_par_iter().for_each(|piece| piece.fill(T::zero()));
+    pages
+}
+
 /// The sum of squares, in several sums side by side.
 fn squares<T: Element>(values: &[T]) -> T {
     let (blocks, rest) = values.as_chunks::<16>();
