@@ -11,6 +11,9 @@ mod classify;
 mod custom_loss;
 #[path = "../examples/custom_operator/main.rs"]
 mod custom_operator;
+#[expect(dead_code, reason = "its main takes arguments of its own")]
+#[path = "../examples/dump_shaders.rs"]
+mod dump_shaders;
 #[path = "../examples/gradient.rs"]
 mod gradient;
 #[path = "../examples/own_data.rs"]
@@ -64,4 +67,17 @@ fn inference_in_an_application() {
     let mut predictor = classify::trained_predictor(folder.path()).expect("the example trains");
     let accuracy = classify::classify_digits(&mut predictor).expect("the example classifies");
     assert!(accuracy > 0.9, "{accuracy}");
+}
+
+#[test]
+fn shaders_as_the_driver_gets_them() {
+    let texts = dump_shaders::texts(["digits-cnn"].into_iter()).expect("the example runs");
+    for ((shader, variant), text) in &texts {
+        naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{shader} {variant}: {error}"));
+    }
+    // Another test of this file registers an operator meanwhile, and tensor cores are for devices that have them.
+    let others = [custom_operator::OPERATOR.name, "cooperative"];
+    for shader in wgrad::plan::shaders().map(|(shader, _)| shader).filter(|shader| !others.contains(shader)) {
+        assert!(texts.keys().any(|(dumped, _)| *dumped == shader), "{shader} is not dumped");
+    }
 }

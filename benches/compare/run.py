@@ -22,6 +22,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -221,7 +222,8 @@ def start(line, timeout, environment=None):
         reason = next((row for row in reversed(last) if "rror" in row), last[-1])
         return None, reason.strip()[:300]
     found = json.loads(done.stdout)
-    found["s_to_first_step"] = found["first_step_unix_ms"] / 1e3 - began
+    if "first_step_unix_ms" in found:
+        found["s_to_first_step"] = found["first_step_unix_ms"] / 1e3 - began
     others = (busy_seconds() - before[0]) - (own_seconds() - before[1])
     found["share_of_others"] = max(0.0, others) / (time.time() - began) / os.cpu_count()
     return found, None
@@ -240,10 +242,14 @@ def own_seconds():
 
 
 def measure(network, row, args):
+    return undisturbed(lambda: start(command_line(network, row, args), args.timeout))
+
+
+def undisturbed(attempt):
     """A measurement; repeated, at most twice, while other processes disturb it. The least disturbed counts."""
     best = None
     for _ in range(3):
-        found, reason = start(command_line(network, row, args), args.timeout)
+        found, reason = attempt()
         if found is None:
             return best, reason
         best = min(best or found, found, key=lambda tried: tried["share_of_others"])
@@ -357,6 +363,11 @@ def machine(args):
     return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(), "commit": commit}
 
 
+def command():
+    """The arguments of this script, without the places of this machine's binaries."""
+    return [re.sub(r"^/.*", "PATH", re.sub(r"=/[^,]*", "", word)) for word in sys.argv[1:]]
+
+
 def read(path):
     return Path(path).read_text() if Path(path).exists() else ""
 
@@ -464,7 +475,7 @@ def main():
         measured = {result["contestant"] for result in found}
         kept = [old for old in everything["results"].get(name, []) if old["contestant"] not in measured]
         everything["results"][name] = kept + found
-        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": sys.argv[1:]}
+        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": command()}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(everything, indent=1) + "\n")
     report(everything)

@@ -1,6 +1,8 @@
 //! Operations on the colours of an image of bytes: torchvision's, in whole numbers. `shaders/augment.wgsl` computes the
 //! same ones.
 
+use crate::tensor::vectorised;
+
 /// One in the factors of blends: 2^14.
 const ONE: i32 = 1 << 14;
 
@@ -87,29 +89,29 @@ impl Colour {
         Colour { op: ColourOp::Solarize, value: libm::ceil(threshold.clamp(0.0, 256.0)) as i32 }
     }
 
-    /// Changes an image of `H, W, C` with 1 or 3 channels; `spare` is memory to work in.
-    pub fn apply(self, bytes: &mut [u8], image: [usize; 3], spare: &mut Vec<u8>) {
+    /// Changes an image of 1 or 3 planes, `C, H, W`; `spare` is memory to work in.
+    pub fn apply(self, planes: &mut [u8], image: [usize; 3], spare: &mut Vec<u8>) {
         let Colour { op, value } = self;
         let channels = image[0];
         match op {
             ColourOp::Identity => {}
-            ColourOp::Brightness => each(bytes, |byte| blend(byte, 0, value)),
+            ColourOp::Brightness => each(planes, move |byte| blend(byte, 0, value)),
             ColourOp::Contrast => {
-                let mean = mean_grey(bytes, channels);
-                each(bytes, |byte| blend(byte, mean, value));
+                let mean = mean_grey(planes, channels);
+                each(planes, move |byte| blend(byte, mean, value));
             }
-            ColourOp::Saturation => rgb(bytes, channels, |pixel| {
+            ColourOp::Saturation => pixels(planes, channels, move |pixel| {
                 let grey = 16 * grey(pixel);
                 pixel.map(|byte| blend(byte, grey, value))
             }),
-            ColourOp::Hue => rgb(bytes, channels, |pixel| shift_hue(pixel, value)),
-            ColourOp::Greyscale => rgb(bytes, channels, |pixel| [grey(pixel) as u8; 3]),
-            ColourOp::Sharpness => sharpen(bytes, image, value, spare),
-            ColourOp::Posterize => each(bytes, |byte| byte & value as u8),
+            ColourOp::Hue => pixels(planes, channels, move |pixel| shift_hue(pixel, value)),
+            ColourOp::Greyscale => pixels(planes, channels, move |pixel| [grey(pixel) as u8; 3]),
+            ColourOp::Sharpness => sharpen(planes, image, value, spare),
+            ColourOp::Posterize => each(planes, move |byte| byte & value as u8),
             ColourOp::Solarize => {
-                each(bytes, |byte| if i32::from(byte) >= value { 255 - byte } else { byte })
+                each(planes, move |byte| if i32::from(byte) >= value { 255 - byte } else { byte });
             }
-            ColourOp::AutoContrast => tables(bytes, channels, |histogram| {
+            ColourOp::AutoContrast => tables(planes, channels, |histogram| {
                 let held = || (0..256).filter(|&byte| histogram[byte] > 0);
                 let (low, high) = (held().next().unwrap_or(0), held().next_back().unwrap_or(255));
                 std::array::from_fn(|byte| match high - low {
@@ -117,100 +119,172 @@ impl Colour {
                     span => (byte.saturating_sub(low) * 255 / span).min(255) as u8,
                 })
             }),
-            ColourOp::Equalize => tables(bytes, channels, equalizing),
+            ColourOp::Equalize => tables(planes, channels, equalizing),
         }
     }
 }
 
+/// Changes each byte.
+#[inline(always)]
 fn each(bytes: &mut [u8], change: impl Fn(u8) -> u8) {
-    bytes.iter_mut().for_each(|byte| *byte = change(*byte));
+    vectorised(move || {
+        for byte in bytes {
+            *byte = change(*byte);
+        }
+    });
 }
 
 /// Changes pixels of three channels; grey ones stay as they are.
-fn rgb(bytes: &mut [u8], channels: usize, change: impl Fn([u8; 3]) -> [u8; 3]) {
-    if channels == 3 {
-        bytes.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = change(*pixel));
+#[inline(always)]
+fn pixels(planes: &mut [u8], channels: usize, change: impl Fn([u8; 3]) -> [u8; 3]) {
+    if channels != 3 {
+        return;
     }
+    let (red, rest) = planes.split_at_mut(planes.len() / 3);
+    let (green, blue) = rest.split_at_mut(red.len());
+    vectorised(move || {
+        for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+            [*red, *green, *blue] = change([*red, *green, *blue]);
+        }
+    });
 }
 
 /// `factor byte + (1 - factor) other`, rounded down, where `other` is in sixteenths.
+#[inline(always)]
 fn blend(byte: u8, other: i32, factor: i32) -> u8 {
     let sum = 16 * factor * i32::from(byte) + (ONE - factor) * other;
     (sum >> 18).clamp(0, 255) as u8
 }
 
 /// ITU-R 601 luma as torchvision has it, rounded down.
+#[inline(always)]
 fn grey([r, g, b]: [u8; 3]) -> i32 {
     (19589 * i32::from(r) + 38470 * i32::from(g) + 7471 * i32::from(b)) >> 16
 }
 
 /// The mean grey in sixteenths.
-fn mean_grey(bytes: &[u8], channels: usize) -> i32 {
-    let (sum, count): (u32, usize) = match channels {
-        3 => (bytes.as_chunks::<3>().0.iter().map(|&pixel| grey(pixel) as u32).sum(), bytes.len() / 3),
-        _ => (bytes.iter().map(|&byte| u32::from(byte)).sum(), bytes.len()),
-    };
+fn mean_grey(planes: &[u8], channels: usize) -> i32 {
+    let count = planes.len() / channels;
+    let mut sum = 0;
+    vectorised(|| {
+        if channels == 3 {
+            let (red, rest) = planes.split_at(count);
+            let (green, blue) = rest.split_at(count);
+            for ((&red, &green), &blue) in red.iter().zip(green).zip(blue) {
+                sum += grey([red, green, blue]) as u32;
+            }
+        } else {
+            for &byte in planes {
+                sum += u32::from(byte);
+            }
+        }
+    });
     let count = count.max(1) as u32;
     (16 * (sum / count) + 16 * (sum % count) / count) as i32
 }
 
+/// A quotient up to 2^16 of whole numbers below 2^24 and 2^8, rounded down. It is made of floats, because vectors divide
+/// no whole numbers, and exact all the same: f32 rounds by less than a quotient can be away from the next whole number.
+#[inline(always)]
+fn divided(dividend: i32, divisor: i32) -> i32 {
+    /// The bits of a float from here to its double are a constant and its whole number.
+    const WHOLE: f32 = (1 << 23) as f32;
+    let quotient = dividend as f32 / divisor as f32;
+    let nearest = (quotient + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32;
+    nearest - i32::from(nearest as f32 > quotient)
+}
+
 /// By way of hue, saturation and value, of which the first is shifted.
+#[inline(always)]
 fn shift_hue(pixel: [u8; 3], shift: i32) -> [u8; 3] {
     let [r, g, b] = pixel.map(i32::from);
     let (high, low) = (r.max(g).max(b), r.min(g).min(b));
     let range = high - low;
-    if range == 0 {
-        return pixel;
-    }
-    let hue = if high == r {
-        (g - b) * SECTOR / range
-    } else if high == g {
-        2 * SECTOR + (b - r) * SECTOR / range
-    } else {
-        4 * SECTOR + (r - g) * SECTOR / range
+    let (is_red, is_green) = (high == r, high == g);
+    let apart = pick(is_red, g - b, pick(is_green, b - r, r - g));
+    let circle = pick(is_red, 0, pick(is_green, 2 * SECTOR, 4 * SECTOR));
+    let quotient = divided(apart.abs() * SECTOR, range.max(1));
+    let turned = circle + pick(apart < 0, -quotient, quotient) + shift + 6 * SECTOR;
+    let turned = turned - pick(turned >= 12 * SECTOR, 12 * SECTOR, 0);
+    let hue = turned - pick(turned >= 6 * SECTOR, 6 * SECTOR, 0);
+    let (sector, part) = (hue >> 16, hue & (SECTOR - 1));
+    let share = (range * part + SECTOR / 2) >> 16;
+    // What is neither high nor low rises and falls in turn. A channel is high in the two sectors about its colour and low in
+    // the two opposite.
+    let between = pick(sector & 1 == 0, low + share, high - share);
+    let channel = |first: i32| {
+        let at = sector + first;
+        let away = (2 * (at - pick(at >= 6, 6, 0)) - 5).abs();
+        pick(away == 5, high, pick(away == 3, between, low))
     };
-    let hue = (hue + shift + 6 * SECTOR) % (6 * SECTOR);
-    let (sector, part) = (hue / SECTOR, hue % SECTOR);
-    let falling = high - ((range * part + SECTOR / 2) >> 16);
-    let rising = low + ((range * part + SECTOR / 2) >> 16);
-    let changed = match sector {
-        0 => [high, rising, low],
-        1 => [falling, high, low],
-        2 => [low, high, rising],
-        3 => [low, falling, high],
-        4 => [rising, low, high],
-        _ => [high, low, falling],
-    };
-    changed.map(|byte| byte as u8)
+    [channel(0), channel(4), channel(2)].map(|byte| byte as u8)
+}
+
+/// One of two numbers without a branch, which the compiler would make of these where it can, and then no vectors.
+#[inline(always)]
+fn pick(is: bool, a: i32, b: i32) -> i32 {
+    b ^ (a ^ b) & -i32::from(is)
 }
 
 /// Blends with the weighted mean of a pixel and its neighbours; the border stays, as in torchvision.
-fn sharpen(bytes: &mut [u8], [channels, height, width]: [usize; 3], factor: i32, spare: &mut Vec<u8>) {
+fn sharpen(planes: &mut [u8], [_, height, width]: [usize; 3], factor: i32, spare: &mut Vec<u8>) {
+    if height < 3 || width < 3 {
+        return;
+    }
     spare.clear();
-    spare.extend_from_slice(bytes);
-    let row = width * channels;
-    for y in 1..height.saturating_sub(1) {
-        for at in y * row + channels..(y + 1) * row - channels.min(row) {
-            let mut sum = 4 * i32::from(spare[at]);
-            for line in [at - row, at, at + row] {
-                sum += [line - channels, line, line + channels]
-                    .map(|near| i32::from(spare[near]))
-                    .iter()
-                    .sum::<i32>();
-            }
-            bytes[at] = blend(spare[at], 16 * ((2 * sum + 13) / 26), factor);
+    spare.extend_from_slice(planes);
+    let mut sums = vec![0; width];
+    let areas = planes.chunks_exact_mut(height * width).zip(spare.chunks_exact(height * width));
+    for (plane, source) in areas {
+        for y in 1..height - 1 {
+            let lines = [y - 1, y, y + 1].map(|y| &source[y * width..][..width]);
+            add_lines(lines, &mut sums);
+            sharpen_line(&sums, &lines[1][1..], factor, &mut plane[y * width + 1..][..width - 2]);
         }
     }
 }
 
+/// Three rows added up.
+fn add_lines([a, b, c]: [&[u8]; 3], sums: &mut [u16]) {
+    vectorised(move || {
+        for (((sum, a), b), c) in sums.iter_mut().zip(a).zip(b).zip(c) {
+            *sum = u16::from(*a) + u16::from(*b) + u16::from(*c);
+        }
+    });
+}
+
+/// The inner pixels of a row, from the sums of it and the rows beside it.
+fn sharpen_line(sums: &[u16], middle: &[u8], factor: i32, to: &mut [u8]) {
+    let sums = sums.iter().zip(&sums[1..]).zip(&sums[2..]);
+    let pixels = to.iter_mut().zip(middle).zip(sums);
+    vectorised(move || {
+        for ((to, middle), ((left, own), right)) in pixels {
+            // The pixel counts five times, its eight neighbours once.
+            let sum = left + own + right + 4 * u16::from(*middle);
+            *to = blend(*middle, 16 * i32::from((2 * sum + 13) / 26), factor);
+        }
+    });
+}
+
 /// Looks bytes up in a table that follows from their channel's histogram.
-fn tables(bytes: &mut [u8], channels: usize, table: impl Fn(&[u32; 256]) -> [u8; 256]) {
-    for channel in 0..channels {
-        let mut histogram = [0; 256];
-        bytes[channel..].iter().step_by(channels).for_each(|&byte| histogram[usize::from(byte)] += 1);
-        let table = table(&histogram);
-        bytes[channel..].iter_mut().step_by(channels).for_each(|byte| *byte = table[usize::from(*byte)]);
+fn tables(planes: &mut [u8], channels: usize, table: impl Fn(&[u32; 256]) -> [u8; 256]) {
+    for plane in planes.chunks_exact_mut((planes.len() / channels).max(1)) {
+        let table = table(&histogram(plane));
+        plane.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
     }
+}
+
+/// How often each byte occurs. Neighbours are counted apart, so that equal ones need not wait for each other.
+fn histogram(bytes: &[u8]) -> [u32; 256] {
+    let mut counts = [[0; 256]; 4];
+    let (fours, rest) = bytes.as_chunks::<4>();
+    for four in fours {
+        for (counts, &byte) in counts.iter_mut().zip(four) {
+            counts[usize::from(byte)] += 1;
+        }
+    }
+    rest.iter().for_each(|&byte| counts[0][usize::from(byte)] += 1);
+    std::array::from_fn(|byte| counts.iter().map(|counts| counts[byte]).sum())
 }
 
 fn equalizing(histogram: &[u32; 256]) -> [u8; 256] {

@@ -10,12 +10,17 @@ use super::*;
 /// Made by scripts/golden_augment.py.
 const GOLDENS: &[u8] = include_bytes!("../../tests/goldens/augment.safetensors");
 
-/// An image as the operator has it, `H, W, C`.
+/// An image as PyTorch has it, `C, H, W`.
 fn image(file: &SafeTensors, name: &str) -> (Vec<u8>, [usize; 3]) {
     let tensor = file.tensor(name).unwrap();
     let &[c, h, w] = tensor.shape() else { panic!("{name}: {:?}", tensor.shape()) };
-    let bytes = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| channel * h * w + pixel));
-    (bytes.map(|at| tensor.data()[at]).collect(), [c, h, w])
+    (tensor.data().to_vec(), [c, h, w])
+}
+
+/// An image as data sets hold it, `H, W, C`.
+fn channels_last(planes: &[u8], [c, h, w]: [usize; 3]) -> Vec<u8> {
+    let places = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| channel * h * w + pixel));
+    places.map(|at| planes[at]).collect()
 }
 
 fn geometries([height, width]: [usize; 2]) -> Vec<(&'static str, Parameters)> {
@@ -69,7 +74,7 @@ fn operations_are_torchvisions_within_one_grey_level() {
     let mut compared = 0;
     for channels in [1, 3] {
         let (bytes, shape) = image(&file, &format!("{channels}/image"));
-        let [_, height, width] = shape;
+        let ([_, height, width], stored) = (shape, channels_last(&bytes, shape));
         let mut check = |name: &str, got: Vec<u8>| {
             let name = format!("{channels}/{name}");
             if file.tensor(&name).is_err() {
@@ -88,9 +93,9 @@ fn operations_are_torchvisions_within_one_grey_level() {
             compared += 1;
         };
         for (name, parameters) in geometries([height, width]) {
-            let mut got = vec![];
-            let source = Pixels { bytes: &bytes, image: shape };
-            source.transform(&parameters, [height, width], |pixel| got.extend_from_slice(pixel));
+            let mut got = vec![0; bytes.len()];
+            let source = Pixels { bytes: &stored, image: shape };
+            source.transform(&parameters, [height, width], &mut got);
             check(name, got);
         }
         for (name, colour) in colours() {
@@ -179,6 +184,120 @@ fn rectangles_stay_in_the_image() {
         assert!(!window.is_empty() && window.columns[1] <= 40 && window.rows[1] <= 13, "{window:?}");
         for erased in parameters.erased() {
             assert!(erased.columns[1] <= 24 && erased.rows[1] <= 8, "{erased:?}");
+        }
+    }
+}
+
+/// A byte of a transformed image straight from the definition in [`Parameters`], as the shader computes it.
+fn sampled(
+    bytes: &[u8],
+    image: [usize; 3],
+    parameters: &Parameters,
+    wanted: [usize; 2],
+    at: [usize; 3],
+) -> u8 {
+    let ([channels, height, width], [channel, row, column]) = (image, at);
+    let twice = |at: usize, length: usize| 2 * at as i64 + 1 - length as i64;
+    let (u, v) = (twice(column, wanted[1]), twice(row, wanted[0]));
+    let words: Vec<i64> = parameters.matrix().iter().map(|&word| i64::from(word)).collect();
+    let place = |first: usize| words[first] * u + words[first + 1] * v + words[first + 2];
+    let window = parameters.window();
+    let tap = |at: i64, [first, end]: [u32; 2], length: usize| -> Option<usize> {
+        let (first, last) = (i64::from(first), i64::from(end) - 1);
+        let inside = match parameters.edge() {
+            _ if (first..=last).contains(&at) => at,
+            Edge::Black => return None,
+            Edge::Clamp => at,
+            Edge::Reflect => (if at < first { 2 * first } else { 2 * last }) - at,
+        };
+        Some((inside.min(last).max(first).max(0) as usize).min(length - 1))
+    };
+    let byte = |x: i64, y: i64| -> u64 {
+        let (x, y) = (tap(x, window.columns, width), tap(y, window.rows, height));
+        x.zip(y).map_or(0, |(x, y)| u64::from(bytes[(y * width + x) * channels + channel]))
+    };
+    let (x, y) = (place(0), place(3));
+    if parameters.nearest() {
+        return byte((x + 0x8000) >> 16, (y + 0x8000) >> 16) as u8;
+    }
+    let [fx, fy] = [x, y].map(|place| (place & 0xffff) as u64 >> 5);
+    let (x, y) = (x >> 16, y >> 16);
+    let upper = (2048 - fx) * byte(x, y) + fx * byte(x + 1, y);
+    let lower = (2048 - fx) * byte(x, y + 1) + fx * byte(x + 1, y + 1);
+    (((2048 - fy) * upper + fy * lower + (1 << 21)) >> 22) as u8
+}
+
+/// The ways to go over an image quickly, against the definition, for whatever may be drawn.
+#[test]
+fn transformed_images_are_what_their_parameters_say() {
+    let affine = Affine { degrees: 170.0, translate: [0.6, 0.4], scale: [0.3, 2.5], shear: 30.0 };
+    let crops = [
+        Crop::Centre,
+        Crop::Padded { padding: 5, reflect: false },
+        Crop::Padded { padding: 5, reflect: true },
+        Crop::Resized { scale: [0.05, 1.0], ratio: [0.3, 3.0] },
+    ];
+    for channels in [1, 2, 3, 4] {
+        let image = [channels, 13, 17];
+        let bytes: Vec<u8> = (0..image.iter().product::<usize>()).map(|at| (at * 73 % 251) as u8).collect();
+        for (number, crop) in crops.into_iter().enumerate() {
+            for sample in 0..24 {
+                let mut drawn =
+                    Augmentation { crop, horizontal_flip: 0.5, vertical_flip: 0.5, ..Augmentation::NONE };
+                drawn.nearest = sample % 4 == 3;
+                if sample % 3 == 2 {
+                    drawn.affine = affine;
+                }
+                let wanted = if sample % 2 == 0 { [13, 17] } else { [19, 11] };
+                let parameters = drawn.draw((5, 0, sample), [13, 17], wanted);
+                let mut got = vec![7; channels * wanted[0] * wanted[1]];
+                Pixels { bytes: &bytes, image }.transform(&parameters, wanted, &mut got);
+                for (place, &got) in got.iter().enumerate() {
+                    let at =
+                        [place / wanted[1] / wanted[0], place / wanted[1] % wanted[0], place % wanted[1]];
+                    let want = sampled(&bytes, image, &parameters, wanted, at);
+                    assert_eq!(got, want, "{channels} channels, crop {number}, sample {sample}, {at:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The hue without division, against the formula, for every pixel whose bytes are multiples of 5.
+#[test]
+fn hues_are_divided_exactly() {
+    const SECTOR: i32 = 1 << 16;
+    for share in [-0.5, -0.31, 0.0, 0.07, 0.5] {
+        let shift = Colour::hue(share);
+        for red in (0..=255u8).step_by(5) {
+            let pairs: Vec<[u8; 2]> =
+                (0..=255).step_by(5).flat_map(|g| (0..=255).step_by(5).map(move |b| [g, b])).collect();
+            let planes = |of: usize| pairs.iter().map(move |pair| pair[of]);
+            let mut got: Vec<u8> = pairs.iter().map(|_| red).chain(planes(0)).chain(planes(1)).collect();
+            shift.apply(&mut got, [3, 1, pairs.len()], &mut vec![]);
+            for (at, &[green, blue]) in pairs.iter().enumerate() {
+                let [r, g, b] = [red, green, blue].map(i32::from);
+                let (high, low) = (r.max(g).max(b), r.min(g).min(b));
+                let hue = match high - low {
+                    0 => 0,
+                    range if high == r => (g - b) * SECTOR / range,
+                    range if high == g => 2 * SECTOR + (b - r) * SECTOR / range,
+                    range => 4 * SECTOR + (r - g) * SECTOR / range,
+                };
+                let hue = (hue + shift.value).rem_euclid(6 * SECTOR);
+                let share = ((high - low) * (hue % SECTOR) + SECTOR / 2) >> 16;
+                let (falling, rising) = (high - share, low + share);
+                let want = match hue / SECTOR {
+                    0 => [high, rising, low],
+                    1 => [falling, high, low],
+                    2 => [low, high, rising],
+                    3 => [low, falling, high],
+                    4 => [rising, low, high],
+                    _ => [high, low, falling],
+                };
+                let got = [0, 1, 2].map(|channel| i32::from(got[channel * pairs.len() + at]));
+                assert_eq!(got, want, "{:?} by {}", [red, green, blue], shift.value);
+            }
         }
     }
 }

@@ -3,7 +3,8 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
-use super::report::{align_numbers, say, table};
+use super::report::Column::{Number, Text};
+use super::report::{say, table};
 use super::{BenchArgs, bench_input, device, model, trace};
 use crate::error::{Error, Result};
 use crate::graph::Mode;
@@ -115,7 +116,8 @@ fn profile_table(header: &str, mut groups: Vec<(String, Vec<&Kernel>)>) -> comfy
     let sum =
         |kernels: &[&Kernel], of: fn(&Kernel) -> f64| kernels.iter().map(|kernel| of(kernel)).sum::<f64>();
     groups.sort_by_key(|(_, kernels)| Reverse((sum(kernels, |kernel| kernel.ms) * 1e6) as u64));
-    let mut rows = table(&[header, "ms", "share %", "GFLOP/s", "GB/s", "% of roofline"]);
+    let numbers = ["ms", "share %", "GFLOP/s", "GB/s", "% of roofline"].map(Number);
+    let mut rows = table(&[&[Text(header)][..], &numbers].concat());
     for (name, kernels) in groups.iter().take(SHOWN) {
         let ms = sum(kernels, |kernel| kernel.ms);
         let roofline = sum(kernels, |kernel| kernel.share_of_roofline * kernel.ms) / ms;
@@ -128,6 +130,5 @@ fn profile_table(header: &str, mut groups: Vec<(String, Vec<&Kernel>)>) -> comfy
             format!("{:.1}", roofline * 100.0),
         ]);
     }
-    align_numbers(&mut rows);
     rows
 }

@@ -1,4 +1,5 @@
-use super::report::{align_numbers, say, table};
+use super::report::Column::{Number, Text};
+use super::report::{say, table};
 use super::train::load_data;
 use super::{BenchArgs, device, model};
 use crate::data::clamp_batch_size;
@@ -41,7 +42,13 @@ fn print(measured: &InputBenchmark) {
         "{} on {}, {}, batches of {}, {} steps; images per second",
         measured.model, measured.device, measured.data, measured.batch_size, measured.steps
     ));
-    let mut rows = table(&["data set", "input alone", "model alone", "together", "bottleneck"]);
+    let mut rows = table(&[
+        Text("data set"),
+        Number("input alone"),
+        Number("model alone"),
+        Number("together"),
+        Text("bottleneck"),
+    ]);
     for input in &measured.inputs {
         let rate = |rate: f64| format!("{rate:.0}");
         rows.add_row([
@@ -52,7 +59,6 @@ fn print(measured: &InputBenchmark) {
             input.bottleneck.to_string(),
         ]);
     }
-    align_numbers(&mut rows);
     say(rows);
     let stages: Vec<String> =
         measured.stages.iter().map(|stage| format!("{} {:.0}", stage.stage, stage.img_per_s)).collect();

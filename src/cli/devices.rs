@@ -2,6 +2,7 @@ use serde::Serialize;
 
 use super::DevicesArgs;
 use super::cooperative;
+use super::report::Column::{Number, Text};
 use super::report::{say, table};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, adapters};
@@ -54,7 +55,8 @@ pub(super) fn run(args: &DevicesArgs) -> Result<()> {
         say(serde_json::to_string_pretty(&rows).map_err(|error| Error::NoDevice(error.to_string()))?);
         return Ok(());
     }
-    let mut shown = table(&["--device", "name", "kind", "backend", "driver", "largest binding", "tier"]);
+    let texts = ["--device", "name", "kind", "backend", "driver"].map(Text);
+    let mut shown = table(&[&texts[..], &[Number("largest binding"), Text("tier")]].concat());
     for row in &rows {
         let binding = row.max_binding_mib.map_or(String::new(), |mib| format!("{mib} MiB"));
         let tier = row.tier.map_or("", Tier::name);

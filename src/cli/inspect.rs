@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use super::report::{align_numbers, say, table};
+use super::report::Column::{Number, Text};
+use super::report::{say, table};
 use super::{InspectArgs, model};
 use crate::error::{Error, Result};
 use crate::files;
@@ -83,7 +84,8 @@ fn unlimited() -> Capabilities {
 }
 
 fn print(inspection: &Inspection) {
-    let mut rows = table(&["layer", "operator", "output", "parameters", "MFLOP"]);
+    let mut rows =
+        table(&[Text("layer"), Text("operator"), Text("output"), Number("parameters"), Number("MFLOP")]);
     for row in &inspection.layers {
         let flops = format!("{:.3}", row.flops as f64 / 1e6);
         rows.add_row([
@@ -94,7 +96,6 @@ fn print(inspection: &Inspection) {
             flops,
         ]);
     }
-    align_numbers(&mut rows);
     say(rows);
     let Inspection { batch_size, memory, .. } = inspection;
     say(format!(

@@ -7,7 +7,8 @@ use plotters::prelude::{
 };
 
 use super::device;
-use super::report::{align_numbers, say, table};
+use super::report::Column::Number;
+use super::report::{say, table};
 use super::train::Prepared;
 use crate::error::{Error, Result};
 use crate::files;
@@ -115,13 +116,12 @@ impl Observer for Watch<'_> {
 }
 
 fn print(finding: &LrFinding) {
-    let mut rows = table(&["learning rate", "loss", "smoothed"]);
+    let mut rows = table(&["learning rate", "loss", "smoothed"].map(Number));
     let every = finding.points.len().div_ceil(ROWS).max(1);
     for point in finding.points.iter().step_by(every) {
         let numbers = [point.loss, point.smoothed].map(|loss| format!("{loss:.4}"));
         rows.add_row([vec![format!("{:.2e}", point.lr)], numbers.to_vec()].concat());
     }
-    align_numbers(&mut rows);
     say(rows);
     if let (true, Some(last)) = (finding.diverged, finding.points.last()) {
         say(format!("the loss diverges above {:.2e}", last.lr));

@@ -9,7 +9,8 @@ use super::args::{TtaArgs, WeightsArgs};
 use super::device;
 use super::explain::Explanations;
 use super::pictures::pictures;
-use super::report::{align_numbers, bar, say, table};
+use super::report::Column::{Number, Text};
+use super::report::{bar, say, table};
 use crate::data::ReadImage;
 use crate::error::{Error, Result};
 use crate::train::recipe::DeviceChoice;
@@ -175,7 +176,7 @@ impl Reading<'_> {
 
 fn print(predictions: &[Prediction]) {
     let explains = predictions.iter().any(|prediction| prediction.explanation.is_some());
-    let header = ["image", "class", "probability %", "explanation"];
+    let header = [Text("image"), Text("class"), Number("probability %"), Text("explanation")];
     let mut rows = table(&header[..if explains { 4 } else { 3 }]);
     for prediction in predictions {
         for (place, guess) in prediction.top.iter().enumerate() {
@@ -189,7 +190,6 @@ fn print(predictions: &[Prediction]) {
             rows.add_row(row);
         }
     }
-    align_numbers(&mut rows);
     say(rows);
 }
 

@@ -8,6 +8,8 @@ use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use Column::{Number, Text};
+
 use crate::error::{Error, Result};
 use crate::files;
 use crate::train::metrics::TestLine;
@@ -35,30 +37,39 @@ pub(super) fn bar(length: u64, template: &str, quiet: bool) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// A table with a header.
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(header);
-    table
+/// What a column of a table holds, by its header.
+#[derive(Clone, Copy)]
+pub(super) enum Column<'a> {
+    /// Words, which begin at the left.
+    Text(&'a str),
+    /// Numbers, which end at the right.
+    Number(&'a str),
 }
 
-/// Aligns all columns but the first to the right.
-pub(super) fn align_numbers(table: &mut Table) {
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+/// A table with a header.
+pub(super) fn table(columns: &[Column<'_>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(columns.iter().map(|column| match column {
+        Text(name) | Number(name) => *name,
+    }));
+    for (shown, column) in table.column_iter_mut().zip(columns) {
+        if matches!(column, Number(_)) {
+            shown.set_cell_alignment(CellAlignment::Right);
+        }
     }
+    table
 }
 
 /// Accuracy and loss, and a table of the classes.
 pub(super) fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
-    let mut rows = table(&["class", "precision %", "recall %", "F1 %", "images"]);
+    let mut rows =
+        table(&[Text("class"), Number("precision %"), Number("recall %"), Number("F1 %"), Number("images")]);
     for (name, row) in classes.iter().zip(evaluation.classes()) {
         let percent = |share: f64| format!("{:.2}", share * 100.0);
         let images = row.support.to_string();
         rows.add_row([name.clone(), percent(row.precision), percent(row.recall), percent(row.f1), images]);
     }
-    align_numbers(&mut rows);
     let count: u64 = evaluation.confusion.iter().flatten().sum();
     let right = (evaluation.accuracy * count as f64).round();
     let accuracy = evaluation.accuracy * 100.0;
@@ -73,13 +84,12 @@ pub(super) fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String 
 
 /// The confusion matrix: a row for each true class, a column for each prediction.
 pub(super) fn confusion(evaluation: &Evaluation, classes: &[String]) -> Table {
-    let header: Vec<&str> =
-        std::iter::once("true \\ predicted").chain(classes.iter().map(String::as_str)).collect();
+    let predicted = classes.iter().map(|class| Number(class));
+    let header: Vec<Column> = std::iter::once(Text("true \\ predicted")).chain(predicted).collect();
     let mut rows = table(&header);
     for (name, counts) in classes.iter().zip(&evaluation.confusion) {
         rows.add_row(std::iter::once(name.clone()).chain(counts.iter().map(u64::to_string)));
     }
-    align_numbers(&mut rows);
     rows
 }
 

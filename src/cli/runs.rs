@@ -3,7 +3,8 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 
-use super::report::{align_numbers, say, table};
+use super::report::Column::{self, Number, Text};
+use super::report::{say, table};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::{Comparison, Difference, Overview, Record, comparison_page, find_runs, short};
@@ -98,8 +99,9 @@ fn sort(rows: &mut [Overview], order: RunOrder) {
 
 fn print(rows: &[Overview]) {
     let best = rows.iter().filter_map(|row| row.best_accuracy).max_by(f64::total_cmp);
-    let mut shown =
-        table(&["run", "model", "data", "epochs", "test loss", "accuracy %", "best %", "images/s"]);
+    let texts = ["run", "model", "data"].map(Text);
+    let numbers = ["epochs", "test loss", "accuracy %", "best %", "images/s"].map(Number);
+    let mut shown = table(&[&texts[..], &numbers].concat());
     let percent = |share: Option<f64>| share.map_or("-".to_string(), |share| format!("{:.2}", share * 100.0));
     for row in rows {
         let mark = if row.best_accuracy.is_some() && row.best_accuracy == best { " *" } else { "" };
@@ -114,7 +116,6 @@ fn print(rows: &[Overview]) {
             row.img_per_s.map_or("-".to_string(), |rate| format!("{rate:.0}")),
         ]);
     }
-    align_numbers(&mut shown);
     say(shown);
     let count = rows.len();
     say(format!(
@@ -148,12 +149,12 @@ fn print_differences(what: &str, runs: &[String], differences: &[Difference]) {
         say("the recipes are the same");
         return;
     }
-    let header: Vec<&str> = std::iter::once(what).chain(runs.iter().map(String::as_str)).collect();
+    let header: Vec<Column> =
+        std::iter::once(what).chain(runs.iter().map(String::as_str)).map(Text).collect();
     let mut shown = table(&header);
     for row in differences {
         let values = row.values.iter().map(|value| if value.is_empty() { "-" } else { value.as_str() });
         shown.add_row(std::iter::once(row.name.as_str()).chain(values));
     }
-    align_numbers(&mut shown);
     say(shown);
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::SelftestArgs;
+use super::report::Column::{Number, Text};
 use super::report::{bar, say, table};
 use crate::error::{Error, Result};
 use crate::gpu::{Checks, Gpu, Opening};
@@ -68,7 +69,7 @@ fn open(choice: &DeviceChoice, checks: Checks) -> Result<Arc<Gpu>> {
 }
 
 fn print(rows: &[Row], device: &str) {
-    let mut shown = table(&["operator", "samples", "result"]);
+    let mut shown = table(&[Text("operator"), Number("samples"), Text("result")]);
     for row in rows {
         let result = if row.failures.is_empty() { "ok".to_string() } else { row.failures.join("\n") };
         shown.add_row([row.operator.to_string(), row.samples.to_string(), result]);

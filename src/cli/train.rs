@@ -19,6 +19,7 @@ use crate::exchange::{Imported, import, is_onnx};
 use crate::models::{Model, ModelSpec};
 use crate::report::Picture;
 use crate::report::tensorboard::EventWriter;
+use crate::train::control::Tta;
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
@@ -350,6 +351,13 @@ fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: 
         return;
     }
     say(report::evaluation(&trained.evaluation, &prepared.data.classes));
+    let tta = prepared.recipe.control.tta;
+    if tta != Tta::None {
+        say(format!(
+            "by the mean of each image's views (--tta {}); the lines above are of the images as they are",
+            tta.name()
+        ));
+    }
     let (progress, control) = (trainer.progress(), &prepared.recipe.control);
     let (step, folder) = (progress.step, run.path.display());
     match trained.ending {

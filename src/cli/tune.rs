@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use super::TuneArgs;
 use super::device::{open, report_notes};
-use super::report::{align_numbers, bar, say, table};
+use super::report::Column::{Number, Text};
+use super::report::{bar, say, table};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Mode;
@@ -86,7 +87,13 @@ fn print(verdicts: &[Verdict]) {
     if verdicts.is_empty() {
         return;
     }
-    let mut rows = table(&["a node with these sizes", "chosen", "ms", "default ms", "refused"]);
+    let mut rows = table(&[
+        Text("a node with these sizes"),
+        Text("chosen"),
+        Number("ms"),
+        Number("default ms"),
+        Number("refused"),
+    ]);
     for verdict in verdicts {
         let ms = |ms: Option<f64>| ms.map_or(String::new(), |ms| format!("{ms:.3}"));
         let chosen = verdict.tried.iter().find(|tried| tried.configuration == verdict.chosen);
@@ -99,7 +106,6 @@ fn print(verdicts: &[Verdict]) {
             refused.to_string(),
         ]);
     }
-    align_numbers(&mut rows);
     say(rows);
     for (verdict, tried) in verdicts.iter().flat_map(|v| v.tried.iter().map(move |tried| (v, tried))) {
         if let Some(reason) = &tried.refused {

@@ -39,6 +39,11 @@ impl Model {
         Model { views, ..self }
     }
 
+    /// The views that graphs for evaluation average.
+    pub fn views(&self) -> &'static [TestView] {
+        self.views
+    }
+
     /// The built-in's name or the file's path; `model` for one that was built in Rust.
     pub fn name(&self) -> &str {
         &self.name
@@ -56,15 +61,25 @@ impl Model {
 
     /// Applies the model to `images` `[N, C, H, W]`, in the graph's current scope.
     pub fn build(&self, graph: &mut Graph, images: Value) -> Result<Value> {
+        self.build_averaging(self.views, graph, images)
+    }
+
+    /// The same with other views than the model's own, where the graph is for evaluation.
+    pub(crate) fn build_averaging(
+        &self,
+        views: &'static [TestView],
+        graph: &mut Graph,
+        images: Value,
+    ) -> Result<Value> {
         let shape = graph.shape(images);
         if shape.get(1..) != Some(&self.input[..]) {
             let (name, [c, h, w]) = (&self.name, self.input);
             return Err(Error::Model(format!("\"{name}\" takes images of [N, {c}, {h}, {w}], not {shape}")));
         }
-        if graph.mode() == Mode::Train || self.views.is_empty() {
+        if graph.mode() == Mode::Train || views.is_empty() {
             return self.layers.build(graph, images);
         }
-        views::averaged(self.views, graph, images, |graph, images| self.layers.build(graph, images))
+        views::averaged(views, graph, images, |graph, images| self.layers.build(graph, images))
     }
 
     /// A new graph with the input `images` `[batch, C, H, W]` and the model's output.

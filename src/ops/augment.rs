@@ -20,7 +20,7 @@ pub const OPERATOR: Operator = Operator {
 const IGNORE_INDEX: i32 = -100;
 
 /// Elements that one thread takes at a time, in whole images.
-const CHUNK: usize = 8192;
+const CHUNK: usize = 1 << 15;
 
 /// The operator: `(images [M, C, h, w], labels [M], indices [N], table [C, 256], parameters [N, WORDS]) -> (images
 /// [N, C, H, W], labels [N])`, all images stored as bytes; the table says what each byte of each channel means. An
@@ -129,7 +129,7 @@ impl Augment {
         let (size, wanted) = (source.iter().product::<usize>(), channels * self.size[0] * self.size[1]);
         let per_chunk = (CHUNK / wanted).max(1);
         context.host.for_each_chunk(outputs[0].real, per_chunk * wanted, &|chunk, output| {
-            let (mut kept, mut spare) = (vec![], vec![]);
+            let (mut planes, mut spare) = (vec![0; wanted], vec![]);
             for (image, output) in output.chunks_exact_mut(wanted).enumerate() {
                 let place = chunk * per_chunk + image;
                 let Some(index) = stored(indices[place]) else {
@@ -138,13 +138,12 @@ impl Augment {
                 };
                 let pixels = Pixels { bytes: &images.bytes[index * size..][..size], image: source };
                 let parameters = Parameters(rows[place]);
-                kept.clear();
-                pixels.transform(&parameters, self.size, |bytes| kept.extend_from_slice(bytes));
+                pixels.transform(&parameters, self.size, &mut planes);
                 if self.colours {
                     let image = [channels, self.size[0], self.size[1]];
-                    parameters.colours().for_each(|colour| colour.apply(&mut kept, image, &mut spare));
+                    parameters.colours().for_each(|colour| colour.apply(&mut planes, image, &mut spare));
                 }
-                look_up(&kept, tables, output);
+                look_up(&planes, tables, output);
                 parameters.erased().into_iter().for_each(|part| self.erase(part, output));
             }
         });
@@ -166,12 +165,21 @@ impl Augment {
     }
 }
 
-/// What each byte means in its channel; pixels are channels last.
-fn look_up<T: Real>(bytes: &[u8], tables: &[[T; TABLE_LEN]], output: &mut [T]) {
-    for (output, bytes) in output.chunks_exact_mut(tables.len()).zip(bytes.chunks_exact(tables.len())) {
-        for ((output, &byte), table) in output.iter_mut().zip(bytes).zip(tables) {
-            *output = table[usize::from(byte)];
+/// What each byte of each plane means in its channel; the output is channels last.
+fn look_up<T: Real>(planes: &[u8], tables: &[[T; TABLE_LEN]], output: &mut [T]) {
+    let channels = tables.len();
+    let mut planes = planes.chunks_exact(planes.len() / channels);
+    if let [red, green, blue] = tables {
+        let [r, g, b] = std::array::from_fn(|_| planes.next().unwrap_or_default());
+        let bytes = r.iter().zip(g).zip(b);
+        for (output, ((&r, &g), &b)) in output.as_chunks_mut::<3>().0.iter_mut().zip(bytes) {
+            *output = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
         }
+        return;
+    }
+    for (channel, (plane, table)) in planes.zip(tables).enumerate() {
+        let output = output[channel..].iter_mut().step_by(channels);
+        output.zip(plane).for_each(|(output, &byte)| *output = table[usize::from(byte)]);
     }
 }
 

@@ -4,10 +4,12 @@
 mod layout;
 mod rng;
 mod shape;
+mod simd;
 
 pub use layout::Layout;
 pub use rng::{CounterRng, Purpose, pcg4d, unit_f32};
 pub use shape::Shape;
+pub(crate) use simd::vectorised;
 
 /// Element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,13 +16,16 @@ use crate::models::Model;
 use crate::ops::accuracy::Accuracy;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::fill::Fill;
+use crate::ops::views::TestView;
 use crate::ops::{Reduction, gradients};
 use crate::plan::{Optimizer, Program};
 
 /// The training graph's place in a training program.
 pub const TRAIN: usize = 0;
-/// The evaluation graph's place in a training program.
+/// The evaluation graph's place in a training program. It sees each image as it is.
 pub const EVAL: usize = 1;
+/// The place of the evaluation graph that averages the model's views of each image, if it has any; else [`EVAL`] does.
+pub const EVAL_VIEWS: usize = 2;
 
 /// What a classifier is trained for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +95,8 @@ impl Optimizing {
     }
 }
 
-/// The program that trains and evaluates a classifier: two graphs over the same parameters.
+/// The program that trains and evaluates a classifier: two graphs over the same parameters, and a third one if the model
+/// averages views.
 pub fn training(
     model: &Model,
     task: &Task,
@@ -112,9 +116,13 @@ pub fn training_from(
     optimizing: &Optimizing,
     device: &Device,
 ) -> Result<Program> {
-    let eval = eval_graph_from(test, model, task)?;
+    let eval = fuse(eval_forward(test, model, task, &[])?)?;
     let learning = Learning { loss: optimizing.loss.clone(), frozen: optimizing.frozen(&eval) };
-    optimizing.program(vec![train_graph_from(train, model, task, learning)?, eval], device)
+    let mut graphs = vec![train_graph_from(train, model, task, learning)?, eval];
+    if !model.views().is_empty() {
+        graphs.push(eval_graph_from(test, model, task)?);
+    }
+    optimizing.program(graphs, device)
 }
 
 /// [`training`] without [fusion](crate::fusion), to measure what that gains.
@@ -167,7 +175,7 @@ pub fn eval_graph(model: &Model, task: &Task) -> Result<Graph> {
 }
 
 fn eval_graph_from(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
-    fuse(eval_forward(feed, model, task)?)
+    fuse(eval_forward(feed, model, task, model.views())?)
 }
 
 /// [`train_graph`] and [`eval_graph`] layer by layer, without [fusion](crate::fusion): what they are compared with.
@@ -175,7 +183,7 @@ pub fn unfused_graphs(model: &Model, task: &Task) -> Result<Vec<Graph>> {
     let feed = Feed::Given;
     Ok(vec![
         with_gradients(train_forward(feed.into(), model, task, Learning::default())?)?,
-        eval_forward(feed, model, task)?,
+        eval_forward(feed, model, task, model.views())?,
     ])
 }
 
@@ -183,7 +191,8 @@ fn train_forward(feed: TrainFeed, model: &Model, task: &Task, learning: Learning
     let mut graph = task.precision.graph(Mode::Train);
     graph.freeze(learning.frozen);
     let Fed { images, labels, targets } = feed.build(&mut graph, task)?;
-    let logits = network(images, model, task, &mut graph)?;
+    let logits = model.build(&mut graph, images)?;
+    let logits = checked(logits, model, task, &mut graph)?;
     let (loss, weight) = graph.scope("loss", |graph| match &learning.loss {
         Some(loss) => own_loss(loss.as_ref(), graph, [logits, targets]),
         None => {
@@ -225,10 +234,11 @@ fn with_gradients(mut graph: Graph) -> Result<Graph> {
     Ok(graph)
 }
 
-fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
+fn eval_forward(feed: Feed, model: &Model, task: &Task, views: &'static [TestView]) -> Result<Graph> {
     let mut graph = task.precision.graph(Mode::Eval);
     let (images, labels) = feed.build(&mut graph, task)?;
-    let logits = network(images, model, task, &mut graph)?;
+    let logits = model.build_averaging(views, &mut graph, images)?;
+    let logits = checked(logits, model, task, &mut graph)?;
     let loss = CrossEntropy { reduction: Reduction::Sum, ..Default::default() };
     let loss = graph.scope("loss", |graph| graph.apply(loss, &[logits, labels]))?[0];
     graph.output("logits", logits);
@@ -236,8 +246,8 @@ fn eval_forward(feed: Feed, model: &Model, task: &Task) -> Result<Graph> {
     Ok(graph)
 }
 
-fn network(images: Value, model: &Model, task: &Task, graph: &mut Graph) -> Result<Value> {
-    let logits = model.build(graph, images)?;
+/// A model's logits in f32, of the task's classes.
+fn checked(logits: Value, model: &Model, task: &Task, graph: &mut Graph) -> Result<Value> {
     model.check_classes(graph, logits, task.classes)?;
     graph.as_f32(logits)
 }

@@ -12,7 +12,7 @@ use super::control::{self, History};
 use super::device::{Device, Environment};
 use super::evaluation::{Evaluation, Evaluator};
 use super::metrics::{EpochLine, EvaluationLine, Metrics, StepLine};
-use super::program::{EVAL, TRAIN};
+use super::program::{EVAL, EVAL_VIEWS, TRAIN};
 use super::recipe::Length;
 use super::run::{Run, RunModel};
 use super::settings::Settings;
@@ -88,7 +88,7 @@ pub enum Ending {
 /// How a training run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// Of the weights as they are now.
+    /// Of the weights as they are now, by the views of each image that the model averages.
     pub evaluation: Evaluation,
     /// Why it ended.
     pub ending: Ending,
@@ -328,9 +328,10 @@ impl<'d> Trainer<'d> {
             }
             self.heed(total, observer).await?;
         }
+        let averages_views = !self.parts.model.views().is_empty();
         let evaluation = match evaluation {
-            Some(evaluation) => evaluation,
-            None => self.evaluate().await?,
+            Some(evaluation) if !averages_views => evaluation,
+            _ => self.evaluate_with(if averages_views { EVAL_VIEWS } else { EVAL }).await?,
         };
         let ending = match queued {
             _ if queued >= total => Ending::Complete,
@@ -344,10 +345,15 @@ impl<'d> Trainer<'d> {
         self.progress.history.is_exhausted(self.settings.control.patience)
     }
 
-    /// Evaluates the test split with the weights as they are.
+    /// Evaluates the test split with the weights as they are, and the images as they are: what a run is watched and judged by
+    /// while it goes on. Views of the images are averaged once it has ended, for they cost as much again each.
     pub async fn evaluate(&mut self) -> Result<Evaluation> {
+        self.evaluate_with(EVAL).await
+    }
+
+    async fn evaluate_with(&mut self, graph: usize) -> Result<Evaluation> {
         let (session, feed) = (&mut self.assembly.session, self.assembly.test_feed);
-        let mut evaluator = Evaluator { session, graph: EVAL, task: self.assembly.task, feed };
+        let mut evaluator = Evaluator { session, graph, task: self.assembly.task, feed };
         evaluator.run(&self.parts.data.test).await
     }
 

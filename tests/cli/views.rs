@@ -75,17 +75,30 @@ fn views_are_averaged_as_by_hand() {
 }
 
 #[test]
-fn a_run_may_average_views_in_all_its_evaluations() {
+fn a_run_averages_views_once_it_has_ended() {
     let place = Place::new();
     write_tiny(&place);
-    place.ok(&format!("train {TINY} --lr 0.1 --epochs 2 --tta flip --out run"));
-    place.ok(&format!("train {TINY} --lr 0.1 --epochs 2 --out plain"));
+    let train = |flags: &str| place.ok(&format!("train {TINY} --lr 0.1 --epochs 3 {flags}"));
+    let said = train("--tta flip --out run").out;
+    assert!(said.contains("by the mean of each image's views (--tta flip)"), "{said}");
+    let ended = train("--tta flip --out json --json").out;
+    train("--out plain");
+    // While it goes on, a run is watched and judged by the images as they are.
     assert_eq!(place.read("run/model.safetensors"), place.read("plain/model.safetensors"));
-    let last = place.metrics("run").into_iter().rfind(|line| line.get("test_loss").is_some()).unwrap();
+    let losses = |run: &str| -> Vec<serde_json::Value> {
+        place.metrics(run).iter().filter_map(|line| line.get("test_loss").cloned()).collect()
+    };
+    assert_eq!(losses("run"), losses("plain"));
     let loss =
         |flags: &str| place.ok(&format!("eval run --device cpu --json {flags}")).json()["test_loss"].clone();
-    assert_eq!(loss(""), last["test_loss"]);
-    assert_ne!(loss("--tta none"), last["test_loss"]);
+    assert_eq!(Some(&loss("--tta none")), losses("run").last());
+    assert_ne!(loss(""), loss("--tta none"));
+    let of_views = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["test_loss"].clone();
+    assert_eq!(ended.lines().last().map(of_views), Some(loss("")));
+    // Whoever resumes a run that has ended is told the same.
+    let accuracy =
+        |said: &str| said.lines().find(|line| line.starts_with("test accuracy")).map(str::to_string);
+    assert_eq!(accuracy(&place.ok("resume run").out), accuracy(&said));
 }
 
 #[test]

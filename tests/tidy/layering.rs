@@ -144,7 +144,7 @@ fn crates_stay_in_their_place() {
         ("ureq", &["src/fetch/"]),
         ("wgpu", &["src/gpu/"]),
         ("naga", &["src/gpu/"]),
-        ("pulp", &["src/graph/lanes.rs", "src/ops/shared/simd.rs"]),
+        ("pulp", &["src/graph/lanes.rs", "src/tensor/simd.rs", "src/ops/shared/simd.rs"]),
         // A setting of a recipe is declared once: key, flag and help.
         ("clap", &["src/cli/", "src/main.rs", "src/train/recipe/"]),
         // The pieces of work that gpu::Spawner runs are plain functions, so the one that compiles shaders blocks.

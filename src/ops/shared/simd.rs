@@ -1,19 +1,12 @@
 //! Loops compiled for the widest vectors of the machine they run on.
 
 use crate::graph::{Real, Simd};
-
-/// Runs `work` as it is compiled for this machine's vectors. It must be small enough to be inlined, with all that it
-/// calls; what is larger is a [`Loop`]. Nothing is fused or reordered, so its results are those of the same loops without
-/// vectors.
-#[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
+pub(crate) use crate::tensor::vectorised;
 
 /// A loop of any size that is compiled for this machine's vectors. `run` must be marked `#[inline(always)]`, as must what it
 /// calls: what is called instead of inlined is compiled without vectors. That is why this is a type and no function that is
-/// handed over, and why these loops are `for` loops, not `for_each`: the compiler calls such closures where they are large
-/// (`max_pool2d.forward` of seed-cnn took 0.80 instead of 0.10 ms).
+/// handed over ([`vectorised`] is for what is small), and why these loops are `for` loops, not `for_each`: the compiler calls
+/// such closures where they are large (`max_pool2d.forward` of seed-cnn took 0.80 instead of 0.10 ms).
 pub(crate) trait Loop: Sized {
     /// The loop, which may name vectors by `simd` ([`crate::graph::Lanes`]) or leave them to the compiler.
     fn run<S: Simd>(self, simd: S);

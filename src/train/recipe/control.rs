@@ -36,8 +36,9 @@ pub struct ControlSettings {
     /// Stop after this time, such as 90s, 45m or "1h 30m"; `wgrad resume` goes on [default: never]
     #[arg(long, value_name = "TIME")]
     pub max_time: Option<MaxTime>,
-    /// Classify images by the mean of views: none, flip (the mirror image too), translate (shifted by a pixel to two
-    /// sides too), or flip-translate (all of these: six times the work) [default: none]
+    /// Classify images by the mean of views once training has ended, and in eval, predict and serve: none, flip (the mirror
+    /// image too), translate (shifted by a pixel to two sides too), or flip-translate (all of these: six times the work)
+    /// [default: none]
     #[arg(long, value_name = "VIEWS", hide_possible_values = true)]
     pub tta: Option<Tta>,
     /// Train on the first batch only and test on the same: a network that cannot learn it has a mistake
@@ -58,7 +59,7 @@ pub struct Control {
     pub patience: Option<u32>,
     /// After how long a process stops training; the run can be resumed.
     pub max_time: Option<MaxTime>,
-    /// The views of an image that evaluations average.
+    /// The views of an image that the evaluation at the end averages.
     pub tta: Tta,
     /// Whether to train on one batch only, and to test on the same.
     pub overfit_one_batch: bool,
