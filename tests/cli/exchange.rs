@@ -79,7 +79,7 @@ fn bad_exports_are_refused() {
     check("digits-cnn --format onnx --init run/model.safetensors", 1, &["run/model.safetensors"]);
     assert!(place.run("export run --format xml").err.contains("invalid value 'xml'"));
     fs::remove_file(place.path("run/model.safetensors")).unwrap();
-    check("run --format onnx", 1, &["run/model.safetensors"]);
+    check("run --format onnx", 1, &["has no model.safetensors"]);
     assert!(!place.path("run/exported.onnx").exists());
 }
 
