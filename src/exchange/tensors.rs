@@ -60,6 +60,14 @@ impl From<Array<i64>> for Content {
     }
 }
 
+/// How many elements there are of such sizes; none if they are too many, even if another size was not 0.
+pub(super) fn count_of(dims: &[usize]) -> Option<usize> {
+    let mut not_zero = dims.iter().filter(|dim| **dim != 0);
+    let count = not_zero.try_fold(1_usize, |all, dim| all.checked_mul(*dim));
+    let count = count.filter(|count| *count < MOST_ELEMENTS)?;
+    Some(if dims.contains(&0) { 0 } else { count })
+}
+
 /// What a tensor of a file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
@@ -77,10 +85,7 @@ pub(super) enum Content {
 pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, String> {
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|dim| usize::try_from(*dim).ok()).collect();
     let dims = dims.ok_or_else(|| format!("has the sizes {:?}", tensor.dims))?;
-    let count = dims.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
-    let count = count
-        .filter(|count| *count < MOST_ELEMENTS)
-        .ok_or_else(|| format!("has the sizes {dims:?}, 2^30 elements or more"))?;
+    let count = count_of(&dims).ok_or_else(|| format!("has the sizes {dims:?}, 2^30 elements or more"))?;
     let kind = tensor.data_type.unwrap_or_default();
     let Some(size) = size_of(kind) else {
         let known = "f32, f64, f16, bf16, i32, i64 and bool are read";

@@ -1,8 +1,8 @@
 //! Arrays of constants, and how their elements are moved and combined: what exporters leave for a runtime to compute before
 //! it sees an image.
 
-use super::super::tensors::Array;
-use super::shapes::{place, product};
+use super::super::tensors::{Array, count_of};
+use super::shapes::place;
 
 /// Most elements of what is computed, but for what has more already.
 const MOST_ELEMENTS: usize = 1 << 24;
@@ -24,7 +24,7 @@ impl<T: Copy> Array<T> {
     /// Element `i` of each axis of the result lies `offsets[i]` further on.
     fn picked(&self, axes: &[Along], dims: Vec<usize>) -> Option<Array<T>> {
         let most = if self.values.len() > MOST_ELEMENTS { self.values.len() } else { MOST_ELEMENTS };
-        product(dims.iter().copied()).filter(|count| *count <= most)?;
+        count_of(&dims).filter(|count| *count <= most)?;
         let mut places = vec![0];
         for axis in axes {
             places =
@@ -42,7 +42,7 @@ impl<T: Copy> Array<T> {
 
     /// The same in other sizes.
     pub(super) fn reshaped(self, dims: Vec<usize>) -> Option<Array<T>> {
-        (product(dims.iter().copied()) == Some(self.values.len())).then_some(Array { dims, ..self })
+        (count_of(&dims) == Some(self.values.len())).then_some(Array { dims, ..self })
     }
 
     /// `Transpose`; without `perm` the dimensions in reverse.
@@ -81,6 +81,7 @@ impl<T: Copy> Array<T> {
     /// The same repeated along dimensions of 1 and new ones in front.
     pub(super) fn expanded(&self, dims: &[usize]) -> Option<Array<T>> {
         let new = dims.len().checked_sub(self.dims.len())?;
+        count_of(dims)?;
         let mut axes: Vec<Along> = dims[..new].iter().map(|dim| Along { offsets: vec![0; *dim] }).collect();
         for ((own, wanted), axis) in self.dims.iter().zip(&dims[new..]).zip(self.axes()) {
             axes.push(match (own == wanted, *own) {
@@ -127,6 +128,7 @@ impl<T: Copy> Array<T> {
         }
         let mut dims = first.dims.clone();
         dims[axis] = arrays.iter().map(|array| array.dims[axis]).sum();
+        count_of(&dims).filter(|count| *count <= MOST_ELEMENTS)?;
         let mut values = vec![];
         for block in 0..blocks {
             for array in arrays {

@@ -142,9 +142,12 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn hold_constant(&mut self, name: String, content: Content) {
-        if let Content::Floats(tensor) = &content {
-            self.budget = self.budget.saturating_add(GROWTH * tensor.data.len());
-        }
+        let elements = match &content {
+            Content::Floats(tensor) => tensor.data.len(),
+            Content::Ints(array) => array.values.len(),
+            Content::Unread(_) => 0,
+        };
+        self.budget = self.budget.saturating_add(GROWTH * elements);
         self.held.insert(name, content.into());
     }
 

@@ -34,16 +34,28 @@ pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Option<H
         "Shape" => return shape(builder, node),
         _ => {}
     }
+    let mut elements: usize = 0;
+    let (mut any, mut all) = (false, true);
+    for i in 0..node.proto.input.len() {
+        let Some(name) = node.input(i) else { continue };
+        any = true;
+        match builder.held(name) {
+            Some(Held::Floats(tensor)) => elements = elements.saturating_add(tensor.data.len()),
+            Some(Held::Ints(array)) => elements = elements.saturating_add(array.values.len()),
+            // Says what is wrong with it, if anything is.
+            _ => all = builder.input(node, i).map(|_| false)?,
+        }
+    }
+    if !any || !all {
+        return Ok(None);
+    }
+    builder.spend(elements).or_else(|message| node.refuse(message))?;
     let mut inputs = vec![];
     for i in 0..node.proto.input.len() {
         inputs.push(match node.input(i) {
             Some(_) => Some(builder.input(node, i)?),
             None => None,
         });
-    }
-    let constant = |held: &Held| matches!(held, Held::Floats(_) | Held::Ints(_));
-    if inputs.is_empty() || !inputs.iter().flatten().all(constant) {
-        return Ok(None);
     }
     let made = match &inputs[..] {
         [Some(Held::Floats(_)), ..] if node.op() == "Identity" => inputs.swap_remove(0),
@@ -70,11 +82,11 @@ fn constant(node: &Node<'_>) -> Result<Held, String> {
     for attribute in &node.proto.attribute {
         let values = match attribute.name.as_deref() {
             Some("value_int") => {
-                Content::Ints(Array { dims: vec![], values: attribute.i.into_iter().collect() })
+                Content::Ints(Array { dims: vec![], values: vec![attribute.i.unwrap_or_default()] })
             }
             Some("value_ints") => Content::Ints(Array::list(attribute.ints.clone())),
             Some("value_float") => {
-                Content::Floats(HostTensor::new(vec![], attribute.f.into_iter().collect()))
+                Content::Floats(HostTensor::new(vec![], vec![attribute.f.unwrap_or_default()]))
             }
             Some("value_floats") => {
                 Content::Floats(HostTensor::new([attribute.floats.len()], attribute.floats.clone()))
@@ -244,7 +256,8 @@ where
         "Flatten" => {
             let axis = usize::try_from(node.int("axis", 1)).ok()?;
             let (before, after) = first.dims.split_at_checked(axis)?;
-            let dims = vec![before.iter().product(), after.iter().product()];
+            let product = |dims: &[usize]| shapes::product(dims.iter().copied());
+            let dims = vec![product(before)?, product(after)?];
             first.reshaped(dims)?.into()
         }
         "Gather" => first.gathered(node.int("axis", 0), &ints(1)?)?.into(),

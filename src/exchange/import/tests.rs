@@ -168,4 +168,14 @@ fn what_no_layer_does_is_named() {
     check(node("Dropout", &["x", "ratio", "training"], "made", &[]), vec![ratio, training], &["at random"]);
     let huge = vec![integers("sizes", &[1 << 20, 1 << 20, 1 << 20])];
     check(node("Expand", &["w", "sizes"], "made", &[]), huge, &["Expand", "constants"]);
+    let huge = vec![integers("sizes", &[0, 1 << 60])];
+    check(node("Expand", &["w", "sizes"], "made", &[]), huge, &["Expand", "constants"]);
+    let many = ["w"; 100_000];
+    check(node("Concat", &many, "made", &[("axis", &[0])]), vec![], &["MatMul", "constant"]);
+    let many = vec!["list"; 100_000];
+    let list = vec![integers("list", &[0; 1000])];
+    check(node("Concat", &many, "made", &[("axis", &[0])]), list, &["Concat", "more of constants"]);
+    let empty =
+        NodeProto { op_type: Some("Constant".to_string()), ..node("", &[], "made", &[("value_int", &[])]) };
+    check(empty, vec![], &["MatMul", "constant"]);
 }
