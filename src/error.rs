@@ -26,7 +26,7 @@ pub enum Error {
     #[error("{0}")]
     Data(String),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
     Io {
         /// "read", "write", "create", ...
         action: &'static str,
@@ -73,7 +73,9 @@ pub enum Error {
         message: String,
     },
     /// The device has not enough memory.
-    #[error("the device {device} has not enough memory for {what}; use a smaller batch size")]
+    #[error(
+        "the device {device} has not enough memory for {what}; use a smaller batch size, smaller images or a smaller model"
+    )]
     OutOfMemory {
         /// The adapter's name.
         device: String,
@@ -83,7 +85,7 @@ pub enum Error {
     /// The loss or the gradient norm became NaN or infinite; the weights are those before the step.
     #[error(
         "the loss became {loss} at step {step} (gradient norm {grad_norm}); training stopped, and the last checkpoint \
-         is kept: try a lower learning rate, --clip-norm or more --warmup-steps"
+         is kept: try a lower learning rate, --clip-norm or more --warmup-steps (docs/getting-started.md has more)"
     )]
     NotFinite {
         /// The step, from 1.
@@ -96,7 +98,7 @@ pub enum Error {
     /// A weight or a running statistic overflowed though the loss was still finite.
     #[error(
         "\"{name}\" became infinite or NaN by step {step}; training stopped, and the last checkpoint is kept: try a \
-         lower learning rate, --clip-norm or more --warmup-steps"
+         lower learning rate, --clip-norm or more --warmup-steps (docs/getting-started.md has more)"
     )]
     NotFiniteWeights {
         /// Steps done.
@@ -127,6 +129,20 @@ impl Error {
     /// An [`Error::File`].
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Error {
         Error::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+}
+
+/// What to do about an error of the operating system, where that can be said.
+fn advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => "; check the path",
+        ErrorKind::IsADirectory => "; give a file, not a folder",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; give a path on which no file stands",
+        ErrorKind::PermissionDenied => "; ask for the right to, or give another path",
+        ErrorKind::ReadOnlyFilesystem => "; give a path on another disk",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; make room, or give a path on another disk",
+        _ => "",
     }
 }
 

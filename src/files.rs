@@ -32,6 +32,10 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>
         return Err(Error::file(path, "is a folder or a device; give the name of a file"));
     }
     let failed = Error::io("write", path);
+    // Asked first, because the other error would name the temporary file.
+    if let Err(error) = fs::metadata(folder) {
+        return Err(failed(error));
+    }
     let mut temporary = match tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder) {
         Ok(temporary) => temporary,
         Err(error) => return Err(failed(error)),

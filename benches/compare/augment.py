@@ -27,7 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from run import ROOT, machine, read, start, table, undisturbed
+from run import ROOT, command, machine, read, start, table, undisturbed
 
 BATCH = 128
 # Images in memory, of each size.
@@ -249,6 +249,7 @@ def compare(case, args, folder):
         if runs
     }
     about = {"transforms": ", ".join(filter(None, [case.before, "normalise", case.after])), "augment": case.augment}
+    about["commit"] = machine(args)["commit"]
     return about | versions | {"batch_size": BATCH, "stored": case.stored, "wanted": case.wanted, "rates": rates}
 
 
@@ -281,7 +282,7 @@ def main():
     folder = Path(tempfile.gettempdir()) / "wgrad-augment"
     for name in names:
         everything["results"][name] = compare(cases[name], args, folder)
-        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": sys.argv[1:]}
+        everything |= {"date": datetime.date.today().isoformat(), "machine": machine(args), "command": command()}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(everything, indent=1) + "\n")
     print(table(HEADER, figures(everything["results"])))

@@ -1,6 +1,6 @@
 //! The arguments of all commands but `train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, value_parser};
 
@@ -123,7 +123,7 @@ pub struct DevicesArgs {
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(after_help = "Example:\n  wgrad inspect resnet18-cifar --batch-size 128 --plan")]
 pub struct InspectArgs {
-    /// A built-in model's name or a TOML file
+    /// A built-in model's name, a TOML file or a run's folder
     pub model: String,
     /// Samples in a step
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
@@ -141,7 +141,7 @@ pub struct InspectArgs {
     #[arg(long)]
     pub json: bool,
     /// Draw the network into an SVG file
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = ending("svg"))]
     pub graph: Option<PathBuf>,
     /// Also print every dispatch and buffer of the training step
     #[arg(long)]
@@ -150,9 +150,11 @@ pub struct InspectArgs {
 
 /// The arguments of `wgrad bench`.
 #[derive(Clone, Debug, PartialEq, Args)]
-#[command(after_help = "Example:\n  wgrad bench --model small-cnn --batch-size 64 --device gpu --profile")]
+#[command(
+    after_help = "Example:\n  wgrad bench --model small-cnn --batch-size 64 --device gpu --profile\n  wgrad bench --model digits-cnn --batch-size 1 --inference --steps 1000"
+)]
 pub struct BenchArgs {
-    /// A built-in model's name or a TOML file
+    /// A built-in model's name, a TOML file or a run's folder
     #[arg(long, value_name = "MODEL")]
     pub model: String,
     /// Samples in a step
@@ -182,7 +184,10 @@ pub struct BenchArgs {
     /// Steps that are not counted, besides the first [default: a tenth of the others, at least 3]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// Train layer by layer, without the fusion of neighbouring operators, to see what that gains
+    /// Measure predictions, one batch after the other, instead of training steps
+    #[arg(long, conflicts_with_all = ["optimizer", "momentum", "recompute", "input_pipeline"])]
+    pub inference: bool,
+    /// Compute layer by layer, without the fusion of neighbouring operators, to see what that gains
     #[arg(long)]
     pub unfused: bool,
     /// Make cheap activations again in the backward pass instead of keeping them; auto does on the CPU
@@ -286,4 +291,15 @@ pub(super) fn sample_shape(text: &str) -> Result<[usize; 3], String> {
     shape
         .filter(|shape| !shape.contains(&0))
         .ok_or_else(|| "expected channels, height and width, such as 3,32,32".to_string())
+}
+
+/// Takes the name of a file that says what will be in it.
+pub(super) fn ending(extension: &'static str) -> impl Fn(&str) -> Result<PathBuf, String> + Clone {
+    move |name| {
+        let found = Path::new(name).extension();
+        match found.is_some_and(|found| found.eq_ignore_ascii_case(extension)) {
+            true => Ok(PathBuf::from(name)),
+            false => Err(format!("end the name in .{extension}")),
+        }
+    }
 }

@@ -31,7 +31,10 @@ pub(super) fn run(args: &BenchArgs, started: Instant) -> Result<()> {
     let settings = BenchmarkSettings {
         warmup: args.warmup.map_or(steps.div_ceil(10).max(3), |warmup| warmup as usize),
         steps,
-        algorithm: Algorithm::named(args.optimizer, args.momentum)?,
+        algorithm: match args.inference {
+            true => None,
+            false => Some(Algorithm::named(args.optimizer, args.momentum)?),
+        },
         unfused: args.unfused,
         recompute: args.recompute,
         profile: args.profile || args.trace.is_some(),
@@ -60,13 +63,17 @@ fn print(measured: &Benchmark) {
         measured.model,
         measured.device,
         measured.batch_size,
-        measured.optimizer.name(),
+        measured.optimizer.map_or(measured.mode, |optimizer| optimizer.name()),
         measured.precision,
         measured.steps
     ));
     say(format!(
-        "{:.2} ms/step (median; {:.2} to {:.2} for 8 in 10 steps), {:.0} img/s",
-        measured.ms_per_step, measured.ms_per_step_p10, measured.ms_per_step_p90, measured.img_per_s
+        "{:.3} ms/step (median; {:.3} to {:.3} for 8 in 10 steps, 99 in 100 under {:.3}), {:.0} img/s",
+        measured.ms_per_step,
+        measured.ms_per_step_p10,
+        measured.ms_per_step_p90,
+        measured.ms_per_step_p99,
+        measured.img_per_s
     ));
     say(format!(
         "{:.2} GFLOP/s, {} of the {:.0} GFLOP/s of a large matrix product",

@@ -64,8 +64,12 @@ fn fit(picture: &RgbImage, longest: u32) -> RgbImage {
         let part = |side: u32| (side * MOST_SIDE).div_ceil(longest).max(1);
         return imageops::resize(picture, part(width), part(height), FilterType::Triangle);
     }
-    let factor = LEAST_SIDE.div_ceil(longest.max(1)).max(1);
-    imageops::resize(picture, width * factor, height * factor, FilterType::Nearest)
+    enlarged(picture, LEAST_SIDE.div_ceil(longest.max(1)).max(1))
+}
+
+/// So many times as large to each side, without blurring.
+pub(super) fn enlarged(picture: &RgbImage, factor: u32) -> RgbImage {
+    imageops::resize(picture, picture.width() * factor, picture.height() * factor, FilterType::Nearest)
 }
 
 /// Writes as many letters of a line as there is room for; what is cut off ends in two points.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
+use super::contact_sheet::enlarged;
 use super::report::write_png;
 use crate::data::read_picture;
 use crate::error::{Error, Result};
@@ -15,6 +16,9 @@ use crate::train::{Device, Explainer, Heat, Predictor, Run, RunModel, argmax};
 
 /// The largest share of a pixel that the heat's colour takes.
 const OPACITY: f32 = 0.65;
+
+/// Pictures with less than this many pixels to their longer side are enlarged to it, by whole numbers.
+const LEAST_SIDE: u32 = 224;
 
 /// Writes explanations into a folder.
 pub(super) struct Explanations {
@@ -54,7 +58,9 @@ impl Explanations {
     ) -> Result<PathBuf> {
         let class = argmax(logits);
         let heat = pollster::block_on(self.explainer.heat(predictor, pixels, class))?;
-        let mut picture = read_picture(path)?;
+        let picture = read_picture(path)?;
+        let longest = picture.width().max(picture.height()).max(1);
+        let mut picture = enlarged(&picture, LEAST_SIDE.div_ceil(longest));
         let seen = seen_part(&picture, &self.about);
         lay_over(&mut picture, &heat, seen);
         let class = self.about.classes[class].clone();

@@ -2,10 +2,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, value_parser};
-use plotters::prelude::{
-    BLACK, BLUE, ChartBuilder, IntoDrawingArea, IntoLogRange, LineSeries, SVGBackend, WHITE,
-};
 
+use super::args::ending;
 use super::device;
 use super::report::Column::Number;
 use super::report::{say, table};
@@ -13,7 +11,8 @@ use super::train::Prepared;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::optim::{Curve, Schedule, Unit, Warmup};
-use crate::train::lr_find::{LrFinder, LrFinding};
+use crate::report::{self, Series};
+use crate::train::lr_find::{LrFinder, LrFinding, Point};
 use crate::train::recipe::Recipe;
 use crate::train::{Length, Observer, StepEvent};
 
@@ -39,7 +38,7 @@ pub struct LrFindArgs {
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = value_parser!(u32).range(2..=100_000))]
     pub points: u32,
     /// Draw the losses over the rates into this SVG file
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = ending("svg"))]
     pub plot: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -136,34 +135,23 @@ fn print(finding: &LrFinding) {
     }
 }
 
-/// Losses over rates as an SVG file.
+/// Losses over rates as an SVG file, with the rate that is suggested.
 fn plot(finding: &LrFinding, path: &Path) -> Result<()> {
-    let (Some(first), Some(last)) = (finding.points.first(), finding.points.last()) else {
-        return Err(Error::Recipe("there is nothing to plot: the first loss was not finite".to_string()));
-    };
-    let losses = finding.points.iter().map(|point| point.loss);
-    let [low, high] = [
-        losses.clone().fold(f64::INFINITY, |a, b| if b < a { b } else { a }),
-        losses.fold(0.0, |a: f64, b| if b > a { b } else { a }),
+    let points = |of: fn(&Point) -> f64| finding.points.iter().map(move |point| (point.lr, of(point)));
+    let least = |a: f64, b: f64| if b < a { b } else { a };
+    let low = points(|point| point.loss).map(|(_, loss)| loss).fold(f64::INFINITY, least);
+    // Where it diverges, the loss is of no interest, and would press the rest flat: it runs along the edge.
+    let high = finding.points.first().map_or(low, |point| low + 1.3 * (point.smoothed - low));
+    let within = |of: fn(&Point) -> f64| points(of).map(move |(lr, loss)| (lr, least(loss, high)));
+    let mark = finding.suggestion.map(|lr| Series::new(format!("--lr {lr:.1e}"), 2, [(lr, low), (lr, high)]));
+    let curves = [
+        Series::new("loss", 1, within(|point| point.loss)),
+        Series::new("smoothed", 0, within(|point| point.smoothed)),
     ];
-    let mut svg = String::new();
-    let drawn = (|| {
-        let area = SVGBackend::with_string(&mut svg, (800, 500)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(20)
-            .x_label_area_size(40)
-            .y_label_area_size(60)
-            .build_cartesian_2d((first.lr..last.lr * 1.0001).log_scale(), low..high * 1.05 + 1e-9)?;
-        let axes = |rate: &f64| format!("{rate:.0e}");
-        chart.configure_mesh().x_desc("learning rate").y_desc("loss").x_label_formatter(&axes).draw()?;
-        let points = |of: fn(&crate::train::lr_find::Point) -> f64| {
-            finding.points.iter().map(move |point| (point.lr, of(point)))
-        };
-        chart.draw_series(LineSeries::new(points(|point| point.loss), BLUE))?;
-        chart.draw_series(LineSeries::new(points(|point| point.smoothed), BLACK))?;
-        area.present()
-    })();
-    drawn.map_err(|error| Error::file(path, format!("cannot be drawn: {error}")))?;
+    let curves = curves.into_iter().chain(mark.map(Series::dashed)).collect();
+    let svg = report::plot("Loss over learning rate", "learning rate", report::Unit::Number, curves)?;
+    let svg = svg.ok_or_else(|| {
+        Error::Recipe("there is nothing to plot: the first loss was not finite".to_string())
+    })?;
     files::write_bytes(path, svg)
 }

@@ -107,7 +107,7 @@ pub enum Command {
     Download(DownloadArgs),
     /// Show a model's layers, shapes, parameters, FLOPs and memory; needs no GPU
     Inspect(InspectArgs),
-    /// Measure training steps of a model on random data
+    /// Measure training steps or predictions of a model on random data
     Bench(BenchArgs),
     /// Find a learning rate: train with one that rises, and show the losses
     LrFind(Box<LrFindArgs>),

@@ -3,12 +3,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, value_parser};
 use image::RgbImage;
 
+use super::args::ending;
 use super::contact_sheet::{self, Cell};
 use super::device;
 use super::report::{say, write_png};
 use super::train::load_data;
 use crate::data::{DataSource, epoch_order};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::train::recipe::{AugmentSettings, DeviceChoice, InputSettings, Recipe, RunSettings};
 use crate::train::{Picture, Preview, PreviewSettings, preview};
 
@@ -19,14 +20,14 @@ use crate::train::{Picture, Preview, PreviewSettings, preview};
 )]
 pub struct PreviewArgs {
     /// The data set: digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, cifar100:DIR, folder:DIR or
-    /// tensors:FILE.safetensors [default: the recipe's]
-    #[arg(value_name = "DATA", required_unless_present = "recipe")]
+    /// tensors:FILE.safetensors [default: the recipe's, or digits]
+    #[arg(value_name = "DATA")]
     pub data: Option<DataSource>,
     /// The recipe whose augmentation is shown; flags come before it
     #[arg(long, value_name = "RECIPE.toml")]
     pub recipe: Option<PathBuf>,
     /// Write the sheet to this PNG file
-    #[arg(long, value_name = "FILE.png", default_value = "preview.png")]
+    #[arg(long, value_name = "FILE.png", default_value = "preview.png", value_parser = ending("png"))]
     pub out: PathBuf,
     /// Samples, one to a row
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=100))]
@@ -56,12 +57,6 @@ pub struct PreviewArgs {
 
 /// `wgrad preview`
 pub(super) fn run(args: &PreviewArgs) -> Result<()> {
-    if args.out.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
-        return Err(Error::Recipe(format!(
-            "--out is {}; the sheet is a PNG: end its name in .png",
-            args.out.display()
-        )));
-    }
     let file = args.recipe.as_deref().map(Recipe::load).transpose()?;
     let recipe = flags(args).over(file.unwrap_or_default()).resolve()?;
     let data = load_data(&recipe.data, &recipe.load_options(), false)?;

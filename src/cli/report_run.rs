@@ -106,9 +106,14 @@ fn look(run: &Run, args: &ReportArgs, device: &Device, record: &Record) -> Resul
         kernels: &kernels,
         memory: Some(memory),
         device: Some(device.name()),
-        notes: vec![],
+        notes: evaluated(&prepared.recipe).into_iter().collect(),
     };
     page(record, &findings)
+}
+
+/// How the run's model was evaluated, where that is out of the ordinary.
+fn evaluated(recipe: &ResolvedRecipe) -> Option<String> {
+    recipe.control.tta.remark().map(|remark| format!("the model was evaluated {remark}"))
 }
 
 /// Writes the page of a run that has ended; without an evaluation if it was interrupted. A run is not lost because its page
@@ -145,6 +150,7 @@ fn conclude(
     };
     let kernels;
     if trained.is_some() {
+        findings.notes.extend(evaluated(&prepared.recipe));
         kernels = pollster::block_on(trainer.profile())?;
         findings.kernels = &kernels;
     } else {

@@ -19,7 +19,6 @@ use crate::exchange::{Imported, import, is_onnx};
 use crate::models::{Model, ModelSpec};
 use crate::report::Picture;
 use crate::report::tensorboard::EventWriter;
-use crate::train::control::Tta;
 use crate::train::program::Task;
 use crate::train::recipe::ResolvedRecipe;
 use crate::train::weights::{self, TensorFile};
@@ -351,12 +350,8 @@ fn conclude(prepared: &Prepared, trained: &Trained, trainer: &Trainer<'_>, run: 
         return;
     }
     say(report::evaluation(&trained.evaluation, &prepared.data.classes));
-    let tta = prepared.recipe.control.tta;
-    if tta != Tta::None {
-        say(format!(
-            "by the mean of each image's views (--tta {}); the lines above are of the images as they are",
-            tta.name()
-        ));
+    if let Some(remark) = prepared.recipe.control.tta.remark() {
+        say(remark);
     }
     let (progress, control) = (trainer.progress(), &prepared.recipe.control);
     let (step, folder) = (progress.step, run.path.display());

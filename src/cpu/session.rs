@@ -151,12 +151,16 @@ impl<T: Element> Session<T> {
         self.residents.insert(name.to_string(), data);
     }
 
-    /// An output of the last run, in its physical order.
+    /// An output of the last run, in its physical order: images are `N, H, W, C`.
     pub fn output(&self, name: &str) -> Option<&[T]> {
         self.outputs.get(name).map(Vec::as_slice)
     }
 
     /// Runs the program's `graph`-th graph. If it has gradients and the program an optimizer, updates the parameters.
+    ///
+    /// # Panics
+    /// If the inputs are not the graph's, by name, type and number of elements: [`Program::check_inputs`] tells before, and
+    /// [`crate::train::Session`] asks it.
     pub fn run(&mut self, graph: usize, inputs: &[(&str, Data<'_, T>)], step: &Step) -> StepReport {
         let program = self.program.clone();
         let count = program.micro_batches(graph);

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::IGNORE_INDEX;
 use super::source::DataSource;
 use super::split::Split;
 use super::{cifar, digits, folder, idx, tensors};
@@ -91,12 +92,45 @@ impl Dataset {
     /// Puts the parts together; the formats have checked their labels and sizes with messages of their own.
     pub(super) fn new(parts: Parts) -> Result<Dataset> {
         let Parts { name, train, test, classes, skipped } = parts;
-        for (split, part) in [(&train, "training"), (&test, "test")] {
+        let image = test.image();
+        let data = Dataset { name, train, test, classes, image, skipped };
+        data.check()?;
+        Ok(data)
+    }
+
+    /// Refuses what no run can use: splits without samples or of other images than the data set's, labels without a
+    /// class. [`crate::train::Trainer::new`] does so too; it is for data sets that are put together by hand.
+    ///
+    /// # Errors
+    /// The first that is wrong. Training images may be larger than the data set's, for crops; labels of training samples
+    /// may be [`IGNORE_INDEX`].
+    pub fn check(&self) -> Result<()> {
+        let [channels, height, width] = self.image;
+        for (split, part) in [(&self.train, "training"), (&self.test, "test")] {
+            let wrong = |what: String| Err(Error::Data(format!("data set {}: {what}", self.name)));
             if split.is_empty() {
-                return Err(Error::Data(format!("data set {name}: there are no {part} samples")));
+                return wrong(format!("there are no {part} samples"));
+            }
+            let [c, h, w] = split.image();
+            let is_train = part == "training";
+            let fits = c == channels && (is_train && h >= height && w >= width || [h, w] == [height, width]);
+            if !fits {
+                let (own, all) = (split.image(), self.image);
+                return wrong(format!(
+                    "its {part} samples are {own:?} (channels, height, width), not {all:?}"
+                ));
+            }
+            let fits = |label: i32| {
+                usize::try_from(label).map_or(is_train && label == IGNORE_INDEX, |at| at < self.classes.len())
+            };
+            if let Some((sample, label)) = split.labels().iter().enumerate().find(|(_, label)| !fits(**label))
+            {
+                let classes = self.classes.len();
+                return wrong(format!(
+                    "{part} sample {sample} has the label {label}; labels of {classes} classes count from 0"
+                ));
             }
         }
-        let image = test.image();
-        Ok(Dataset { name, train, test, classes, image, skipped })
+        Ok(())
     }
 }

@@ -155,14 +155,14 @@ impl Reader<'_> {
     fn survey(&self, parts: [Samples; 2]) -> Result<Survey> {
         let total = parts[0].files.len() + parts[1].files.len();
         let mut first: Option<(Header, PathBuf)> = None;
-        let skip_bad = self.options.skip_bad;
+        let (shorter, skip_bad) = (self.shorter(), self.options.skip_bad);
         let (mut grey, mut done, mut skipped) = (true, 0, vec![]);
         let mut kept = [Samples::default(), Samples::default()];
         for (part, kept) in parts.into_iter().zip(&mut kept) {
             for range in (0..part.files.len()).step_by(FILES_PER_REPORT) {
                 let paths = &part.files[range..(range + FILES_PER_REPORT).min(part.files.len())];
                 let headers: Vec<Result<Header>> =
-                    paths.par_iter().map(|path| header(path, skip_bad)).collect();
+                    paths.par_iter().map(|path| header(path, shorter, skip_bad)).collect();
                 for (at, header) in headers.into_iter().enumerate() {
                     let header = match header {
                         Err(Error::Data(reason)) if skip_bad => {
@@ -338,8 +338,8 @@ pub(super) fn visible(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// What a file says of itself; where bad ones are left out, it is decoded, to find them all before training begins.
-fn header(path: &Path, skip_bad: bool) -> Result<Header> {
-    let header = image_file::header(path)?;
+fn header(path: &Path, shorter: Option<usize>, skip_bad: bool) -> Result<Header> {
+    let header = image_file::header(path, shorter)?;
     if skip_bad {
         image_file::check(path)?;
     }

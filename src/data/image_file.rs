@@ -22,6 +22,9 @@ pub struct ReadImage {
     pub resized_from: Option<[usize; 2]>,
 }
 
+/// Pixels of a resized picture before its middle is cut out; a square of 8192.
+const MOST_RESIZED: usize = 1 << 26;
+
 /// How large an image from strangers may be; its header is asked before anything is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageLimits {
@@ -67,22 +70,14 @@ pub fn decode_image(
 impl ImageLimits {
     fn check(self, name: &Path, header: &Header, shorter: Option<usize>) -> Result<()> {
         let Header { width, height, .. } = *header;
-        let area = |[height, width]: [usize; 2]| height.saturating_mul(width);
-        if width.max(height) > self.side || area([height, width]) > self.pixels {
+        if width.max(height) > self.side || width.saturating_mul(height) > self.pixels {
             let ImageLimits { side, pixels } = self;
             let message = format!(
                 "is {width}x{height}; at most {side} pixels on a side and {pixels} in all are accepted"
             );
             return Err(bad(name, message));
         }
-        if let Some(shorter) = shorter
-            && area(size_with_shorter([height, width], shorter)) > self.pixels
-        {
-            let message =
-                format!("is {width}x{height}, too narrow to make its shorter side {shorter} pixels");
-            return Err(bad(name, message));
-        }
-        Ok(())
+        shorter.map_or(Ok(()), |shorter| header.check_resized(name, shorter, self.pixels))
     }
 }
 
@@ -101,7 +96,11 @@ fn fitted(
         let message = format!("cannot be resized to {shorter} and cropped to {width}x{height}");
         return Err(bad(path, message));
     }
-    let whole = with_channels(path, load()?, image[0])?;
+    let whole = load()?;
+    if let Some(shorter) = shorter {
+        Header::of(&whole).check_resized(path, shorter, MOST_RESIZED)?;
+    }
+    let whole = with_channels(path, whole, image[0])?;
     let size = [whole.height() as usize, whole.width() as usize];
     let (fitting, resized_from) = match shorter {
         Some(shorter) => (resized_middle(whole, shorter, [image[1], image[2]]), None),
@@ -116,6 +115,7 @@ fn fitted(
 pub(super) fn decode(path: &Path, image: [usize; 3], shorter: Option<usize>) -> Result<Vec<u8>> {
     let whole = load(path)?;
     if let Some(shorter) = shorter {
+        Header::of(&whole).check_resized(path, shorter, MOST_RESIZED)?;
         let whole = with_channels(path, whole, image[0])?;
         return Ok(resized_middle(whole, shorter, [image[1], image[2]]).into_bytes());
     }
@@ -140,16 +140,39 @@ pub(super) struct Header {
     pub(super) grey: bool,
 }
 
-pub(super) fn header(path: &Path) -> Result<Header> {
-    header_of(path, reader(path)?)
+impl Header {
+    fn new((width, height): (u32, u32), colours: ColorType) -> Header {
+        let grey = matches!(colours, ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16);
+        Header { width: width as usize, height: height as usize, grey }
+    }
+
+    fn of(image: &DynamicImage) -> Header {
+        Header::new((image.width(), image.height()), image.color())
+    }
+
+    /// Refuses a picture of few pixels that would have more than `most` once its shorter side is resized.
+    pub(super) fn check_resized(&self, path: &Path, shorter: usize, most: usize) -> Result<()> {
+        let Header { width, height, .. } = *self;
+        let [rows, columns] = size_with_shorter([height, width], shorter);
+        if rows.saturating_mul(columns) > most {
+            let message =
+                format!("is {width}x{height}, too narrow to make its shorter side {shorter} pixels");
+            return Err(bad(path, message));
+        }
+        Ok(())
+    }
+}
+
+/// What a file says of itself; refused where it could not be resized to this shorter side.
+pub(super) fn header(path: &Path, shorter: Option<usize>) -> Result<Header> {
+    let header = header_of(path, reader(path)?)?;
+    shorter.map_or(Ok(()), |shorter| header.check_resized(path, shorter, MOST_RESIZED))?;
+    Ok(header)
 }
 
 fn header_of<R: BufRead + Seek>(path: &Path, reader: ImageReader<R>) -> Result<Header> {
     let decoder = reader.into_decoder().map_err(|error| undecodable(path, error))?;
-    let (width, height) = decoder.dimensions();
-    let grey =
-        matches!(decoder.color_type(), ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16);
-    Ok(Header { width: width as usize, height: height as usize, grey })
+    Ok(Header::new(decoder.dimensions(), decoder.color_type()))
 }
 
 fn load(path: &Path) -> Result<DynamicImage> {

@@ -56,7 +56,11 @@ struct Contents {
 }
 
 impl Split {
-    /// Samples of `image` channels, height and width. Fails where images and labels do not agree in number.
+    /// Samples of `image` channels, height and width, one after the other in memory, each `H, W, C`, and the index of each
+    /// sample's class.
+    ///
+    /// # Errors
+    /// If images and labels do not agree in number, or a sample has no pixels.
     pub fn new(images: Images, labels: Vec<i32>, image: [usize; 3]) -> Result<Split> {
         let size = image.iter().try_fold(1usize, |size, &dim| size.checked_mul(dim)).unwrap_or(0);
         if size == 0 {

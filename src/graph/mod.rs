@@ -290,7 +290,11 @@ impl Graph {
         Ok(self.push(Node { name, kind, inputs: vec![], outputs: vec![TensorDesc::f32(shape)] }))
     }
 
-    /// Applies an operator in the current scope; errors name the node, the operator and the shapes.
+    /// Applies an operator in the current scope: adds a node for it, and gives its outputs. Nothing is computed before a
+    /// [`crate::plan::Program`] of the graph is run.
+    ///
+    /// # Errors
+    /// If the operator does not take inputs of these shapes and types; names the node, the operator and the shapes.
     pub fn apply(&mut self, op: impl Op, inputs: &[Value]) -> Result<Vec<Value>> {
         let mut name = if self.scope.is_empty() { op.name().to_string() } else { self.path("") };
         let mut copy = 1;

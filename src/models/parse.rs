@@ -196,7 +196,10 @@ impl<'a> Parser<'a> {
             let names: Vec<&str> = layer_names().into_iter().chain(self.blocks.names()).collect();
             return Err(match nearest(&name.to_lowercase(), names.iter().copied()) {
                 Some(near) => format!("{at}: there is no layer \"{name}\"; did you mean \"{near}\"?"),
-                None => format!("{at}: there is no layer \"{name}\"; there are {}", names.join(", ")),
+                None => format!(
+                    "{at}: there is no layer \"{name}\"; there are {} (docs/model-files.md says how to write blocks)",
+                    names.join(", ")
+                ),
             });
         };
         let fail = |message: String| format!("{at}.{name}: {message}");

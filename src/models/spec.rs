@@ -45,7 +45,9 @@ impl ModelSpec {
             let names: Vec<&str> = zoo::built_in().collect();
             let hint = match nearest(name_or_path, names.iter().copied()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("built in are {}", names.join(", ")),
+                None => {
+                    format!("built in are {}; docs/model-files.md says how to write one", names.join(", "))
+                }
             };
             return Err(Error::Model(format!("\"{name_or_path}\" is neither built in nor a file; {hint}")));
         }

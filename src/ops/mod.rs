@@ -213,7 +213,7 @@ pub fn operators() -> Vec<Operator> {
 
 /// Makes an operator of the program's own known, so that its shader is found, model files may name it (if it has a
 /// layer) and `selftest` checks its samples. Register operators before a device is opened: caches of kernels are
-/// kept by a hash of all shaders. `examples/custom_operator.rs` does it.
+/// kept by a hash of all shaders. `examples/custom_operator/` does it.
 ///
 /// # Errors
 /// If the name is taken.
@@ -231,7 +231,12 @@ pub fn register(operator: Operator) -> Result<()> {
     Ok(())
 }
 
-/// Adds the gradients of a scalar `loss` with respect to `wrt` to the graph; in mixed precision times the loss scale.
+/// Adds the gradients of `loss` (if it is no scalar, of the sum of its elements) with respect to each of `wrt` to the graph, as
+/// ordinary nodes with the shapes of these; in mixed precision times the loss scale. `None` for what does not reach the
+/// loss. `examples/gradient.rs` computes some.
+///
+/// # Errors
+/// If an operator on the way has no gradient.
 pub fn gradients(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Option<Value>>> {
     let shape = graph.shape(loss).clone();
     let seed: Arc<dyn Op> = if graph.is_half() {
@@ -243,7 +248,11 @@ pub fn gradients(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Op
     gradients_of(graph, &[(loss, seed)], wrt)
 }
 
-/// Adds the gradients of several values, each with its upstream gradient, with respect to `wrt` to the graph.
+/// Adds the gradients of several values, each with its upstream gradient (of the value's shape), with respect to `wrt` to the
+/// graph: a vector-Jacobian product.
+///
+/// # Errors
+/// If an operator on the way has no gradient.
 pub fn gradients_of(
     graph: &mut Graph,
     seeds: &[(Value, Value)],

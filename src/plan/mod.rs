@@ -80,7 +80,11 @@ impl Optimizer {
 }
 
 impl Program {
-    /// Puts graphs together; all parameters and statistics of later graphs must be in the first.
+    /// Puts graphs together; all parameters and statistics of later graphs must be in the first. `max_page_bytes` is the
+    /// most that the device binds at once ([`crate::train::Device::max_page_bytes`]); for the host any number does.
+    ///
+    /// # Errors
+    /// If graphs disagree on a parameter, a statistic or a resident, or one is in a later graph only.
     pub fn new(graphs: Vec<Graph>, optimizer: Option<Optimizer>, max_page_bytes: u64) -> Result<Program> {
         let pages = Pages::of(&graphs, max_page_bytes)?;
         let residents = resident::residents(&graphs)?;
@@ -91,6 +95,9 @@ impl Program {
     }
 
     /// Refuses a run whose inputs are not exactly those of a graph, by name, type and number of elements.
+    ///
+    /// # Errors
+    /// The first that is missing or does not fit.
     pub fn check_inputs<T>(&self, graph: usize, inputs: &[(&str, Data<'_, T>)]) -> Result<()> {
         let nodes = self.graphs[graph].nodes().iter().filter(|node| matches!(node.kind, NodeKind::Input));
         for node in nodes {

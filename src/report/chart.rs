@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::page::render;
+use crate::error::Result;
+
 /// Size of the picture, in its own units; the page scales it.
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 260.0;
@@ -68,6 +71,12 @@ pub struct Chart {
     curves: Vec<Curve>,
 }
 
+/// What the template of a picture of its own is given.
+#[derive(Serialize)]
+struct Plot {
+    chart: Chart,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Tick {
     at: f64,
@@ -96,6 +105,8 @@ struct Axis {
     low: f64,
     high: f64,
     is_log: bool,
+    /// The least that lies between two marks.
+    least: f64,
     from: f64,
     to: f64,
 }
@@ -119,7 +130,7 @@ impl Axis {
                 values = values.iter().flat_map(|value| [1.0, 2.0, 5.0].map(|by| value * by)).collect();
             }
         } else {
-            let rough = (self.high - self.low) / 5.0;
+            let rough = ((self.high - self.low) / 5.0).max(self.least);
             let magnitude = 10f64.powf(rough.log10().floor());
             let steps = [1.0, 2.0, 5.0, 10.0].map(|by| by * magnitude);
             let step = steps.into_iter().find(|step| *step >= rough * 0.999).unwrap_or(rough);
@@ -132,8 +143,18 @@ impl Axis {
     }
 }
 
-/// Draws curves; nothing if none of them has a point.
+/// Draws curves over whole numbers; nothing if none of them has a point.
 pub fn chart(title: &str, x_label: &str, unit: Unit, series: Vec<Series>) -> Option<Chart> {
+    drawn(title, (x_label, false), unit, series)
+}
+
+/// The same over powers of ten, as a picture of its own: an SVG file.
+pub fn plot(title: &str, x_label: &str, unit: Unit, series: Vec<Series>) -> Result<Option<String>> {
+    let chart = drawn(title, (x_label, true), unit, series);
+    chart.map(|chart| render("plot.svg", &Plot { chart })).transpose()
+}
+
+fn drawn(title: &str, (x_label, x_is_log): (&str, bool), unit: Unit, series: Vec<Series>) -> Option<Chart> {
     let finite = |series: &Series| -> Vec<(f64, f64)> {
         series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
@@ -153,8 +174,8 @@ pub fn chart(title: &str, x_label: &str, unit: Unit, series: Vec<Series>) -> Opt
     }
     let [left, top, right, bottom] = [MARGIN[0], MARGIN[1], WIDTH - MARGIN[2], HEIGHT - MARGIN[3]];
     let x_high = if x_high > x_low { x_high } else { x_low + 1.0 };
-    let x = Axis { low: x_low, high: x_high, is_log: false, from: left, to: right };
-    let y = Axis { low, high, is_log, from: bottom, to: top };
+    let x = Axis { low: x_low, high: x_high, is_log: x_is_log, least: 1.0, from: left, to: right };
+    let y = Axis { low, high, is_log, least: 0.0, from: bottom, to: top };
     Some(Chart {
         title: title.to_string(),
         x_label: x_label.to_string(),
@@ -226,7 +247,7 @@ pub fn short(value: f64) -> String {
         return if value == 0.0 { "0".to_string() } else { "-".to_string() };
     }
     if value.abs() < 1e-3 {
-        return format!("{value:.1e}");
+        return format!("{value:.1e}").replace(".0e", "e");
     }
     let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 5) as usize;
     let text = format!("{value:.digits$}");
@@ -239,14 +260,15 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within() {
-        let axis = |low, high, is_log| Axis { low, high, is_log, from: 0.0, to: 100.0 };
+        let axis = |low, high, is_log, least| Axis { low, high, is_log, least, from: 0.0, to: 100.0 };
         let labels = |axis: Axis| -> Vec<String> {
             axis.ticks(Unit::Number).into_iter().map(|tick| tick.label).collect()
         };
-        assert_eq!(labels(axis(0.0, 1.0, false)), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
-        assert_eq!(labels(axis(1.0, 15.0, false)), ["5", "10", "15"]);
-        assert_eq!(labels(axis(0.002, 2.5, true)), ["0.01", "0.1", "1"]);
-        assert_eq!(labels(axis(0.0, 61000.0, false)), ["0", "20k", "40k", "60k"]);
+        assert_eq!(labels(axis(0.0, 1.0, false, 0.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(labels(axis(1.0, 15.0, false, 0.0)), ["5", "10", "15"]);
+        assert_eq!(labels(axis(0.002, 2.5, true, 0.0)), ["0.01", "0.1", "1"]);
+        assert_eq!(labels(axis(0.0, 61000.0, false, 0.0)), ["0", "20k", "40k", "60k"]);
+        assert_eq!(labels(axis(1.0, 3.0, false, 1.0)), ["1", "2", "3"]);
     }
 
     #[test]

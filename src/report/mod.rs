@@ -9,7 +9,7 @@ mod record;
 mod table;
 pub mod tensorboard;
 
-pub use chart::{Chart, Series, Unit, chart, short};
+pub use chart::{Chart, Series, Unit, chart, plot, short};
 pub use compare::{Comparison, Difference, Overview, comparison_page, find_runs};
 pub use network::drawing;
 pub use page::{Findings, page};

@@ -153,6 +153,7 @@ pub(super) fn render(name: &str, context: &impl Serialize) -> Result<String> {
         ("chart.html", include_str!("templates/chart.html")),
         ("compare.html", include_str!("templates/compare.html")),
         ("network.svg", include_str!("templates/network.svg")),
+        ("plot.svg", include_str!("templates/plot.svg")),
         ("report.html", include_str!("templates/report.html")),
     ];
     let rendered = (|| {

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use base64::Engine;
-use image::{DynamicImage, ImageFormat, RgbImage, imageops};
+use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage, imageops};
 
 use crate::data::Split;
 use crate::error::{Error, Result};
@@ -39,11 +39,14 @@ impl Picture {
     }
 
     fn of(image: RgbImage) -> Result<Picture> {
-        let (width, height) = image.dimensions();
-        let mut png = Cursor::new(vec![]);
         let grey = image.pixels().all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
         let image = DynamicImage::from(image);
-        let image = if grey { DynamicImage::from(image.to_luma8()) } else { image };
+        Picture::encode(if grey { DynamicImage::from(image.to_luma8()) } else { image })
+    }
+
+    fn encode(image: DynamicImage) -> Result<Picture> {
+        let (width, height) = (image.width(), image.height());
+        let mut png = Cursor::new(vec![]);
         image
             .write_to(&mut png, ImageFormat::Png)
             .map_err(|error| Error::Data(format!("a picture cannot be encoded: {error}")))?;
@@ -89,14 +92,14 @@ pub fn sample(split: &Split, number: u32) -> Result<Picture> {
 }
 
 /// The filters of the first convolution, in rows: each in colours if it reads three channels, else its mean; grey is
-/// zero, black and white are each filter's largest magnitude.
+/// zero, black and white are each filter's largest magnitude. Between them one sees through.
 pub fn filters(tensors: &Tensors) -> Option<Result<(String, Picture)>> {
     let (name, weight) = tensors.iter().find(|(_, tensor)| is_filter_bank(tensor))?;
     let [count, channels, rows, columns] = [0, 1, 2, 3].map(|dim| weight.shape[dim]);
     let shown = count.min(FILTERS);
     let across = shown.min(COLUMNS);
     let size = [across * (columns + 1) + 1, shown.div_ceil(across) * (rows + 1) + 1].map(|side| side as u32);
-    let mut image = RgbImage::from_pixel(size[0], size[1], image::Rgb([128; 3]));
+    let mut image = RgbaImage::new(size[0], size[1]);
     let plane = rows * columns;
     for filter in 0..shown {
         let values = &weight.data[filter * channels * plane..][..channels * plane];
@@ -108,13 +111,13 @@ pub fn filters(tensors: &Tensors) -> Option<Result<(String, Picture)>> {
         let largest = all.filter(|value| value.is_finite()).max_by(f32::total_cmp).unwrap_or(0.0);
         let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         for at in 0..plane {
-            let shades = [0, 1, 2].map(|channel| (128.0 + value(channel, at) * scale) as u8);
+            let [red, green, blue] = [0, 1, 2].map(|channel| (128.0 + value(channel, at) * scale) as u8);
             let x = (filter % across) * (columns + 1) + 1 + at % columns;
             let y = (filter / across) * (rows + 1) + 1 + at / columns;
-            image.put_pixel(x as u32, y as u32, image::Rgb(shades));
+            image.put_pixel(x as u32, y as u32, image::Rgba([red, green, blue, 255]));
         }
     }
-    Some(Picture::of(image).map(|picture| (name.clone(), picture)))
+    Some(Picture::encode(image.into()).map(|picture| (name.clone(), picture)))
 }
 
 fn is_filter_bank(tensor: &HostTensor) -> bool {

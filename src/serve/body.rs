@@ -1,20 +1,21 @@
 //! From a request to the bytes of an image.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
 use super::limits;
 
 /// An image file, and its share of the memory for such.
-pub(super) struct Upload<'a> {
+pub(super) struct Upload {
     pub(super) image: Bytes,
-    _held: Vec<SemaphorePermit<'a>>,
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 /// What a body's type says of it.
@@ -25,7 +26,11 @@ enum Kind {
 
 /// Reads the image of a request: its body, or a file in a form. `budget` has a permit for each byte that the server is
 /// willing to hold.
-pub(super) async fn image(request: Request, budget: &Semaphore, time: Duration) -> Result<Upload<'_>, Fault> {
+pub(super) async fn image(
+    request: Request,
+    budget: &Arc<Semaphore>,
+    time: Duration,
+) -> Result<Upload, Fault> {
     let kind = kind(request.headers())?;
     let (parts, body) = request.into_parts();
     let announced = body.size_hint().lower();
@@ -48,30 +53,41 @@ pub(super) async fn image(request: Request, budget: &Semaphore, time: Duration) 
 }
 
 fn kind(headers: &HeaderMap) -> Result<Kind, Fault> {
+    let unsupported = |message| Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return unsupported("send the image as it is, without a content encoding");
+    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Kind::Image) };
     let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
     match text.split(';').next().unwrap_or_default().trim() {
         "application/octet-stream" => Ok(Kind::Image),
         image if image.starts_with("image/") => Ok(Kind::Image),
         "multipart/form-data" => Ok(Kind::Form),
-        _ => Err(Fault::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => unsupported(
             "send an image as the body, with a content type of image/... or application/octet-stream, or as a file \
              of a form (multipart/form-data)",
-        )),
+        ),
     }
 }
 
-async fn receive(mut body: Body, budget: &Semaphore) -> Result<(Bytes, Vec<SemaphorePermit<'_>>), Fault> {
-    let (mut bytes, mut held) = (vec![], vec![]);
+async fn receive(
+    mut body: Body,
+    budget: &Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Fault> {
+    let (mut bytes, mut held) = (vec![], None::<OwnedSemaphorePermit>);
     while let Some(frame) = next(&mut body).await? {
         if bytes.len() + frame.len() > limits::BODY {
             discard(body).await;
             return Err(too_large().hang_up());
         }
         let permits = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let permit = budget.try_acquire_many(permits);
-        held.push(permit.map_err(|_| Fault::busy("too many images are being received").hang_up())?);
+        let permit = budget.clone().try_acquire_many_owned(permits);
+        let permit = permit.map_err(|_| Fault::busy("too many images are being received").hang_up())?;
+        // One for all pieces: a client chooses how many there are.
+        match &mut held {
+            Some(held) => held.merge(permit),
+            None => held = Some(permit),
+        }
         bytes.extend_from_slice(&frame);
     }
     Ok((bytes.into(), held))

@@ -10,11 +10,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+#[cfg(unix)]
+use tokio::signal::unix;
+#[cfg(windows)]
+use tokio::signal::windows;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::limits;
 use super::routes::App;
+use super::timed::Timed;
 
 /// Serves connections until `stop`. From then on each answer asks its client to end the connection; new connections
 /// are taken for a lull more; then nobody is listened to, idle connections end, and answers that are due are waited for.
@@ -83,7 +88,7 @@ async fn connection(stream: TcpStream, router: Router, time: Duration, mut closi
     let service = TowerToHyperService::new(router);
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(time);
-    let connection = protocol.serve_connection(TokioIo::new(stream), service);
+    let connection = protocol.serve_connection(TokioIo::new(Timed::new(stream, time)), service);
     tokio::pin!(connection);
     // Errors are those of the client: it has gone, or what it sends is no HTTP and has been told so.
     tokio::select! {
@@ -94,41 +99,51 @@ async fn connection(stream: TcpStream, router: Router, time: Duration, mut closi
     let _ = connection.await;
 }
 
-/// SIGINT or SIGTERM; a second one ends the program at once.
-#[cfg(unix)]
+/// Ctrl-C or SIGTERM; a second one ends the program at once.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (stop, mut stopped) = watch::channel(0);
+    let mut signals = Signals::listen()?;
+    let (stop, stopped) = oneshot::channel();
     tokio::spawn(async move {
-        loop {
-            tokio::select! { _ = signals.0.recv() => {}, _ = signals.1.recv() => {} }
-            heard(&stop);
-        }
-    });
-    Ok(async move {
-        let _ = stopped.wait_for(|times| *times > 0).await;
-    })
-}
-
-/// Ctrl-C; a second one ends the program at once.
-#[cfg(not(unix))]
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let (stop, mut stopped) = watch::channel(0);
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            heard(&stop);
-        }
-    });
-    Ok(async move {
-        let _ = stopped.wait_for(|times| *times > 0).await;
-    })
-}
-
-fn heard(stop: &watch::Sender<u32>) {
-    stop.send_modify(|times| *times += 1);
-    if *stop.borrow() > 1 {
+        signals.next().await;
+        eprintln!("stopping when all that was accepted is answered; Ctrl-C again stops at once");
+        // Whoever waits for it may have ended already.
+        let _ = stop.send(());
+        signals.next().await;
         std::process::exit(130);
+    });
+    Ok(async move {
+        let _ = stopped.await;
+    })
+}
+
+/// What asks the program to end: SIGINT and SIGTERM.
+#[cfg(unix)]
+struct Signals([unix::Signal; 2]);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let kinds = [unix::SignalKind::interrupt(), unix::SignalKind::terminate()];
+        Ok(Signals([unix::signal(kinds[0])?, unix::signal(kinds[1])?]))
     }
-    eprintln!("stopping when all that was accepted is answered; Ctrl-C again stops at once");
+
+    async fn next(&mut self) {
+        let Signals([interrupt, terminate]) = self;
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    }
+}
+
+/// What asks the program to end: Ctrl-C.
+#[cfg(windows)]
+struct Signals(windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        windows::ctrl_c().map(Signals)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }

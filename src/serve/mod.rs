@@ -13,6 +13,7 @@ mod fault;
 mod limits;
 mod metrics;
 mod routes;
+mod timed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

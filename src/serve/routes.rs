@@ -34,10 +34,10 @@ pub(super) struct App {
     batcher: Batcher,
     metrics: Arc<Metrics>,
     /// A permit for each byte of a body that may be held.
-    budget: Semaphore,
+    budget: Arc<Semaphore>,
     /// A permit for each image that may wait or be computed.
     queue: Semaphore,
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
     /// Whether the server is about to end.
     pub(super) closing: AtomicBool,
 }
@@ -49,9 +49,9 @@ impl App {
             about: Arc::new(about),
             batcher,
             metrics,
-            budget: Semaphore::new(limits::BODIES),
+            budget: Arc::new(Semaphore::new(limits::BODIES)),
             queue: Semaphore::new(settings.max_queue),
-            decoders: Semaphore::new(threads.min(limits::DECODERS)),
+            decoders: Arc::new(Semaphore::new(threads.min(limits::DECODERS))),
             closing: AtomicBool::new(false),
             settings,
         }
@@ -80,11 +80,14 @@ impl App {
     }
 
     /// The pixels that the model takes, made on a thread for such work.
-    async fn decode(&self, upload: body::Upload<'_>) -> Result<ReadImage, Fault> {
-        // It is never closed.
-        let _turn = self.decoders.acquire().await;
-        let (about, image) = (self.about.clone(), upload.image.clone());
-        let decoded = tokio::task::spawn_blocking(move || about.decode_image(&image, limits::IMAGE)).await;
+    async fn decode(&self, upload: body::Upload) -> Result<ReadImage, Fault> {
+        let (about, turn) = (self.about.clone(), self.decoders.clone().acquire_owned().await);
+        // The turn and the bytes are held until the image is decoded, even if nobody waits for it any more.
+        let work = move || {
+            let _turn = turn;
+            about.decode_image(&upload.image, limits::IMAGE)
+        };
+        let decoded = tokio::task::spawn_blocking(work).await;
         let unprocessable = |message: String| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, message);
         // A decoder that panics has been given something hostile.
         let decoded = decoded.map_err(|_| unprocessable("the image: cannot be decoded".to_string()))?;

@@ -11,6 +11,7 @@ use super::program::{self, Task};
 use super::recipe::Precision;
 use super::run::{Run, RunModel};
 use super::session::Session;
+use super::trainer::Trainer;
 use super::weights::{self, TensorFile};
 use crate::data::{IGNORE_INDEX, ImageLimits, ReadImage, decode_image, read_image, read_resized_image};
 use crate::error::{Error, Result};
@@ -78,11 +79,31 @@ pub struct Predictor {
     session: Session,
     /// Images that each of the program's graphs takes, rising.
     sizes: Vec<usize>,
+    /// Labels of the largest batch, all ignored.
+    labels: Vec<i32>,
+    /// A batch that is filled up to the size of its plan.
+    padded: Vec<f32>,
+}
+
+impl Trainer<'_> {
+    /// The model as it is now, on the same device, for up to `most` images at a time; training can go on meanwhile.
+    ///
+    /// # Errors
+    /// If the device has no room for it, or fails.
+    pub async fn predictor(&mut self, most: usize) -> Result<Predictor> {
+        let weights = TensorFile { tensors: self.model().await?, ..Default::default() };
+        let (about, parts) = (&self.about, &self.parts);
+        Predictor::new((about, parts.model, &weights), Path::new("the trained model"), &parts.device, most)
+            .await
+    }
 }
 
 impl Predictor {
     /// Loads a run's model. It takes up to `most` images at a time, by plans for 1, 2, 4, 8 ... images, so that one
-    /// image does not pay for many.
+    /// image does not pay for many. All buffers on the device are made here, and used again for every batch.
+    ///
+    /// # Errors
+    /// If the run's files are missing or damaged, its chosen checkpoint was not kept, or the device has no room.
     pub async fn open(run: &Run, choice: Choice, device: &Device, most: usize) -> Result<Predictor> {
         let (about, model, weights) = run.read_chosen(choice, false)?;
         Predictor::of((&about, &model, &weights), run, device, most).await
@@ -95,11 +116,22 @@ impl Predictor {
         device: &Device,
         most: usize,
     ) -> Result<Predictor> {
+        Predictor::new((about, model, weights), &run.file("model.safetensors"), device, most).await
+    }
+
+    /// `path` names the weights in messages.
+    async fn new(
+        (about, model, weights): (&RunModel, &Model, &TensorFile),
+        path: &Path,
+        device: &Device,
+        most: usize,
+    ) -> Result<Predictor> {
         let sizes = plan_sizes(most);
         let tasks: Vec<Task> = sizes.iter().map(|size| about.task(*size)).collect();
         let program = program::inference_of(model, &tasks, device)?;
-        let session = loaded(program, weights, device, &run.file("model.safetensors")).await?;
-        Ok(Predictor { about: about.clone(), session, sizes })
+        let session = loaded(program, weights, device, path).await?;
+        let labels = vec![IGNORE_INDEX; most.max(1)];
+        Ok(Predictor { about: about.clone(), session, sizes, labels, padded: vec![] })
     }
 
     /// What the model says of itself.
@@ -123,16 +155,31 @@ impl Predictor {
 
     /// The logits `[N, classes]` of images `[N, H, W, C]` as [`RunModel::read_image`] gives them; however many. The
     /// smallest plan that holds what is left is used, its rest filled with zeros.
+    ///
+    /// # Errors
+    /// If these are no whole images, or the device fails.
     pub async fn logits(&mut self, pixels: &[f32]) -> Result<Vec<f32>> {
         let [image, classes] = [self.about.image.iter().product::<usize>(), self.about.classes.len()];
+        if !pixels.len().is_multiple_of(image) {
+            let [c, h, w] = self.about.image;
+            let message = format!("{} numbers are no images of {h} x {w} x {c}", pixels.len());
+            return Err(Error::Data(message));
+        }
         let mut logits = Vec::with_capacity(pixels.len() / image * classes);
         for batch in pixels.chunks(image * self.most()) {
             let count = batch.len() / image;
             let graph = self.sizes.iter().position(|size| *size >= count).unwrap_or(0);
-            let mut padded = batch.to_vec();
-            padded.resize(self.sizes[graph] * image, 0.0);
-            let labels = vec![IGNORE_INDEX; self.sizes[graph]];
-            let inputs = [("images", Data::Real(&padded[..])), ("labels", Data::Int(&labels[..]))];
+            let size = self.sizes[graph];
+            let images = match count == size {
+                true => batch,
+                false => {
+                    self.padded.clear();
+                    self.padded.extend_from_slice(batch);
+                    self.padded.resize(size * image, 0.0);
+                    &self.padded[..]
+                }
+            };
+            let inputs = [("images", Data::Real(images)), ("labels", Data::Int(&self.labels[..size]))];
             self.session.prepare(graph).await?;
             self.session.submit(graph, &inputs, &Step::default())?;
             let finished = self.session.collect(0).await?;

@@ -70,13 +70,15 @@ impl Run {
 
     /// Opens the folder of a run.
     pub fn open(path: &Path) -> Result<Run> {
-        if !path.is_dir() {
-            return Err(Error::file(path, "is not a run folder: there is no such folder"));
-        }
-        if !path.join("recipe.toml").is_file() {
-            return Err(Error::file(path, "is not a run folder: it has no recipe.toml"));
-        }
-        Ok(Run { path: path.to_path_buf() })
+        let why = match path {
+            _ if path.is_file() => "it is a file; give the folder that `wgrad train` has made",
+            _ if !path.is_dir() => "there is no such folder; `wgrad runs` lists those in runs/",
+            _ if !path.join("recipe.toml").is_file() => {
+                "it has no recipe.toml; `wgrad runs DIR` lists those in a folder"
+            }
+            _ => return Ok(Run { path: path.to_path_buf() }),
+        };
+        Err(Error::file(path, format!("is not a run folder: {why}")))
     }
 
     /// Removes the halves of files that a killed process left behind.

@@ -42,7 +42,10 @@ impl Session {
         }
     }
 
-    /// Queues a run of a graph that is prepared.
+    /// Queues a run of a graph that is [prepared](Session::prepare), on inputs by name, in physical order (images `N, H, W, C`).
+    ///
+    /// # Errors
+    /// If the inputs are not the graph's, or the device fails.
     pub fn submit(&mut self, graph: usize, inputs: &[(&str, Data<'_, f32>)], step: &Step) -> Result<()> {
         match self {
             Session::Gpu(session, program) => {
@@ -67,7 +70,7 @@ impl Session {
         }
     }
 
-    /// The oldest run, waiting for it if more than `leave` are in flight.
+    /// The oldest run with its outputs, waiting for it if more than `leave` are in flight; none otherwise.
     pub async fn collect(&mut self, leave: usize) -> Result<Option<Finished>> {
         match self {
             Session::Gpu(session, _) => session.collect(leave).await,

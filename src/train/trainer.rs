@@ -99,7 +99,7 @@ pub struct Trainer<'d> {
     pub(super) settings: Settings,
     pub(super) parts: Parts<'d>,
     pub(super) assembly: Assembly,
-    about: RunModel,
+    pub(super) about: RunModel,
     run: Option<(Run, Metrics)>,
     pub(super) progress: Progress,
     clock: Clock,
@@ -121,6 +121,10 @@ impl Clock {
 
 impl<'d> Trainer<'d> {
     /// Prepares a run from its initial weights ([`weights::initial`], or loaded ones).
+    ///
+    /// # Errors
+    /// If the model does not take the data set's images or give its classes, a setting does not fit (a batch larger than
+    /// the training split), the data set is not [usable](Dataset::check), or the device has no room.
     pub async fn new(
         model: &'d Model,
         data: &'d Dataset,
@@ -128,6 +132,7 @@ impl<'d> Trainer<'d> {
         settings: Settings,
         device: &Device,
     ) -> Result<Trainer<'d>> {
+        data.check()?;
         let parts = Parts { model, data, normalization: normalization.clone(), device: device.clone() };
         let assembly = Assembly::new(&parts, &settings, 0).await?;
         check_names(&assembly.program.pages)?;

@@ -73,10 +73,10 @@ fn bad_recipes_are_explained() {
         place.write("recipe.toml", recipe);
         place.fails("train recipe.toml", 2, parts);
     }
-    place.fails("train missing.toml", 1, &["cannot read missing.toml"]);
+    place.fails("train missing.toml", 1, &["cannot read missing.toml", "check the path"]);
     place.write("binary.toml", [0xff, 0xfe, 0, 1]);
     place.fails("train binary.toml", 1, &["binary.toml"]);
-    place.fails("train .", 1, &["cannot read ."]);
+    place.fails("train .", 1, &["cannot read .", "give a file, not a folder"]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn out_must_be_a_folder_that_can_be_made() {
     write_tiny(&place);
     place.write("file", "");
     let line = format!("train {TINY} --max-steps 1 --out");
-    place.fails(&format!("{line} file"), 1, &["cannot create file"]);
+    place.fails(&format!("{line} file"), 1, &["cannot create file", "on which no file stands"]);
     place.fails(&format!("{line} file/run"), 1, &["cannot create file/run"]);
     // A folder that holds other things is taken; what is there stays.
     place.write("notes/todo.txt", "milk");

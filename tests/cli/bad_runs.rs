@@ -48,9 +48,17 @@ fn what_is_no_run_is_said() {
     place.write("folder/file.txt", "");
     for command in ["resume", "eval", "predict"] {
         let image = if command == "predict" { " x.png" } else { "" };
-        place.fails(&format!("{command} nowhere{image}"), 1, &["nowhere: is not a run folder"]);
+        place.fails(
+            &format!("{command} nowhere{image}"),
+            1,
+            &["nowhere: is not a run folder", "`wgrad runs`"],
+        );
         place.fails(&format!("{command} folder{image}"), 1, &["folder: is not a run folder", "recipe.toml"]);
-        place.fails(&format!("{command} folder/file.txt{image}"), 1, &["is not a run folder"]);
+        place.fails(
+            &format!("{command} folder/file.txt{image}"),
+            1,
+            &["is not a run folder: it is a file; give the folder"],
+        );
     }
     assert_eq!(place.contents("folder").len(), 1);
 }

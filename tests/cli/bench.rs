@@ -16,6 +16,7 @@ fn bench_measures_steps() {
         "ms_per_step",
         "ms_per_step_p10",
         "ms_per_step_p90",
+        "ms_per_step_p99",
         "img_per_s",
         "gflop_per_step",
         "gflop_per_s",
@@ -39,6 +40,29 @@ fn bench_measures_steps() {
     place.fails("bench --model nothing --batch-size 4", 1, &["neither built in nor a file"]);
     place.fails("bench --batch-size 4", 2, &["--model"]);
     place.fails(&format!("{line} --trace no/such/folder/trace.json"), 1, &["no/such/folder"]);
+}
+
+#[test]
+fn bench_measures_predictions() {
+    let place = Place::new();
+    let line = "bench --model digits-cnn --batch-size 2 --steps 5 --device cpu --inference";
+    let found = place.ok(&format!("{line} --profile --json")).json();
+    are_documented(&found);
+    assert_eq!((&found["mode"], &found["optimizer"]), (&Value::from("inference"), &Value::Null));
+    assert!(found["ms_per_step_p99"].as_f64() >= found["ms_per_step"].as_f64(), "{found}");
+    let kernels = found["profile"]["kernels"].as_array().unwrap();
+    let named = |name: &str| kernels.iter().any(|kernel| kernel["kernel"] == name);
+    assert!(named("conv2d.forward") && !named("conv2d.grad_weight") && !named("sgd.update"), "{found}");
+    let training = place.ok(&line.replace("--inference", "--json")).json();
+    assert_eq!(training["mode"], "training");
+    let work = |found: &Value| found["gflop_per_step"].as_f64().unwrap();
+    assert!(work(&found) > 0.0 && work(&found) < work(&training) / 2.0, "{found} {training}");
+    let unfused = place.ok(&format!("{line} --unfused --profile --json")).json();
+    assert!(unfused["profile"]["kernels"].as_array().unwrap().len() > kernels.len(), "{unfused}");
+    assert!(place.ok(line).out.contains("digits-cnn on the CPU"), "{}", place.ok(line).out);
+    for flag in ["--optimizer adam", "--input-pipeline", "--recompute always"] {
+        place.fails(&format!("{line} {flag}"), 2, &["cannot be used with"]);
+    }
 }
 
 #[test]

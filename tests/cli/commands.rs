@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::files::write_tiny;
+use crate::files::{TINY, write_tiny};
 use crate::{Place, Ran};
 
 #[test]
@@ -83,6 +83,19 @@ fn inspect_shows_layers_memory_and_the_plan() {
     place.fails("inspect net.toml --input 1,6", 2, &["--input", "such as 3,32,32"]);
     place.fails("inspect small_cnn", 1, &["neither built in nor a file", "did you mean \"small-cnn\"?"]);
     place.fails("inspect net.toml --batch-size 0", 2, &["--batch-size"]);
+    place.fails("inspect small-cnn --graph net.pdf", 2, &["--graph", "end the name in .svg"]);
+}
+
+#[test]
+fn a_run_is_a_model_to_look_at() {
+    let place = Place::new();
+    write_tiny(&place);
+    place.ok(&format!("train {TINY} --epochs 1 --out run --quiet"));
+    let found = place.ok("inspect run --json --batch-size 5").json();
+    assert_eq!((&found["parameters"], &found["model"]), (&Value::from(155), &Value::from("run")));
+    assert_eq!(found["layers"][0]["output"], serde_json::json!([5, 4, 6, 6]));
+    place.ok("bench --model run --batch-size 2 --steps 1 --inference --device cpu");
+    place.fails("inspect .", 1, &[".: is not a run folder", "`wgrad runs DIR` lists"]);
 }
 
 #[test]
@@ -100,9 +113,30 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let place = Place::new();
-    let line = format!("{} inspect resnet18-cifar --plan | head -n 1", env!("CARGO_BIN_EXE_wgrad"));
-    if cfg!(unix) {
-        let ran = crate::Ran::of(place.program("sh").args(["-c", &line]).output());
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    if cfg!(not(unix)) {
+        return;
     }
+    write_tiny(&place);
+    let training = format!("train {TINY} --epochs 2 --log-every 1");
+    let json = format!("{training} --json --out run-json");
+    let lines = [
+        "inspect resnet18-cifar --plan",
+        "--help",
+        "train --help",
+        &training,
+        &json,
+        "runs",
+        "completions bash",
+    ];
+    for line in lines {
+        for end in ["| head -n 1", "| true", ">&-"] {
+            let line = format!("{} {line} {end}", env!("CARGO_BIN_EXE_wgrad"));
+            let ran = Ran::of(place.program("sh").args(["-c", &line]).output());
+            ran.never_panicked();
+            let errors =
+                ran.err.lines().any(|line| line.starts_with("error") && !line.contains("already holds"));
+            assert!(!errors, "{line}: {ran:?}");
+        }
+    }
+    assert!(place.path("run-json/model.safetensors").is_file(), "training goes on with nobody listening");
 }

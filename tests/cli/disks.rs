@@ -45,7 +45,7 @@ fn a_full_disk_keeps_the_last_checkpoint() {
     );
     let ran = shell(&place, true, &script).unwrap();
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    ran.says(&["cannot write disk/run/", "No space left on device"]);
+    ran.says(&["cannot write disk/run/", "No space left on device", "make room"]);
     place.ok("eval kept --device cpu");
     place.ok("resume kept");
     place.same_bits("whole", "kept");
@@ -64,7 +64,7 @@ fn a_disk_without_any_room_is_an_error() {
     );
     let ran = shell(&place, true, &script).unwrap();
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    ran.says(&["disk/run", "No space left on device"]);
+    ran.says(&["disk/run", "No space left on device", "make room"]);
 }
 
 #[test]
@@ -82,7 +82,10 @@ fn a_read_only_disk_is_an_error() {
     let before = place.contents("disk/run");
     let mount = "mount --bind disk disk && mount -o remount,bind,ro disk";
     for (line, parts) in [
-        (format!("train {TINY} --max-steps 1 --out disk/new"), &["cannot create disk/new", "Read-only"][..]),
+        (
+            format!("train {TINY} --max-steps 1 --out disk/new"),
+            &["cannot create disk/new", "Read-only", "on another disk"][..],
+        ),
         ("resume disk/run".to_string(), &["cannot write disk/run/metrics.jsonl", "Read-only"]),
         ("eval disk/run --device cpu --logits disk/x".to_string(), &["cannot write disk/x", "Read-only"]),
     ] {

@@ -92,13 +92,13 @@ fn running_averages_and_views_are_used_on_request() {
 }
 
 #[test]
-fn explanations_are_pictures_of_the_pictures_size() {
+fn explanations_are_pictures_that_are_large_enough_to_see() {
     let place = Place::new();
     place.copy_run(&PETS);
-    write_png(&place, "one/cat.png", [16, 12], |x, _| (x * 10) as u8);
+    write_png(&place, "one/cat.png", [250, 12], |x, _| x as u8);
     write_png(&place, "two/cat.png", [8, 6], |x, _| (x * 20) as u8);
     let found = place.ok("predict run one two --explain why/so --json --device cpu").json();
-    for (image, size) in [(0, (16, 12)), (1, (8, 6))] {
+    for (image, size) in [(0, (250, 12)), (1, (28 * 8, 28 * 6))] {
         let (class, file) = (&found[image]["top"][0]["class"], &found[image]["explanation"]);
         let (class, file) = (class.as_str().unwrap(), file.as_str().unwrap());
         assert!(file.ends_with(&format!("{class}.png")), "{found}");

@@ -81,6 +81,7 @@ fn a_run_averages_views_once_it_has_ended() {
     let train = |flags: &str| place.ok(&format!("train {TINY} --lr 0.1 --epochs 3 {flags}"));
     let said = train("--tta flip --out run").out;
     assert!(said.contains("by the mean of each image's views (--tta flip)"), "{said}");
+    assert!(place.text("run/report.html").contains("(--tta flip)"));
     let ended = train("--tta flip --out json --json").out;
     train("--out plain");
     // While it goes on, a run is watched and judged by the images as they are.

@@ -280,7 +280,8 @@ fn names_and_files_that_are_not_there_or_foreign() {
     assert_eq!(
         load("missing/xyz.toml").to_string(),
         format!(
-            "model \"missing/xyz.toml\" is neither built in nor a file; built in are {}",
+            "model \"missing/xyz.toml\" is neither built in nor a file; built in are {}; docs/model-files.md says \
+             how to write one",
             built_in().collect::<Vec<_>>().join(", ")
         )
     );

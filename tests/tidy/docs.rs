@@ -7,6 +7,7 @@ use clap::Parser;
 use wgrad::cli::Cli;
 
 use super::assert_none;
+use super::source::{Source, files};
 
 /// README, CHANGELOG, ARCHITECTURE and the pages of the book.
 fn pages() -> Vec<(PathBuf, String)> {
@@ -71,4 +72,25 @@ fn links_lead_somewhere() {
         }
     }
     assert_none("links in the documentation", &offences);
+}
+
+#[test]
+fn messages_point_to_pages_that_are_there() {
+    let (mut count, mut offences) = (0, vec![]);
+    let rust = files().into_iter().filter(|file| file.path.starts_with("src/") && file.path.ends_with(".rs"));
+    for Source { path, text } in rust {
+        for name in text.split("docs/").skip(1).filter_map(|rest| rest.split(".md").next()) {
+            if name.len() > 40
+                || name.contains(|letter: char| !(letter.is_alphanumeric() || "-/".contains(letter)))
+            {
+                continue;
+            }
+            count += 1;
+            if !Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(format!("{name}.md")).exists() {
+                offences.push(format!("{path}: docs/{name}.md"));
+            }
+        }
+    }
+    assert!(count > 3, "only {count} were found");
+    assert_none("pages that messages point to", &offences);
 }

@@ -9,7 +9,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph};
 
-use super::state::State;
+use super::state::{Curve, State};
 
 const SMALLEST: (u16, u16) = (60, 16);
 const TRAIN: Color = Color::Cyan;
@@ -40,7 +40,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     frame.render_widget(gauge(state), progress);
     frame.render_widget(Paragraph::new(facts(state)), numbers);
     let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(curves);
-    draw_chart(frame, left, "loss", [&state.loss.points, &state.test_loss], None);
+    draw_chart(frame, left, "loss", [&state.loss, &state.test_loss], None);
     draw_chart(frame, right, "accuracy %", [&state.accuracy, &state.test_accuracy], Some(100.0));
     let [left, right] = Layout::horizontal([Constraint::Length(28), Constraint::Fill(1)]).areas(below);
     frame.render_widget(mistakes(state, left), left);
@@ -80,8 +80,7 @@ fn facts(state: &State) -> String {
     } else {
         "?".to_string()
     };
-    let memory =
-        state.facts.device_bytes.map(|bytes| format!("  memory {:.1} MiB", bytes as f64 / 1_048_576.0));
+    let memory = state.device_bytes.map(|bytes| format!("  memory {:.1} MiB", bytes as f64 / 1_048_576.0));
     format!(
         " loss {:.4}  lr {:.3e}  {:.0} img/s  ETA {left}{}",
         event.loss,
@@ -92,37 +91,31 @@ fn facts(state: &State) -> String {
 }
 
 /// Training in dots, test in lines. The largest value is given where it is known.
-fn draw_chart(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    name: &str,
-    [train, test]: [&[(f64, f64)]; 2],
-    most: Option<f64>,
-) {
-    let last =
-        |curve: &[(f64, f64)]| curve.last().map_or("-".to_string(), |(_, value)| format!("{value:.4}"));
+fn draw_chart(frame: &mut Frame<'_>, area: Rect, name: &str, [train, test]: [&Curve; 2], most: Option<f64>) {
+    let last = |curve: &Curve| curve.last.map_or("-".to_string(), |value| format!("{value:.4}"));
     let title = Line::from(vec![
         Span::raw(format!(" {name}  ")),
         Span::styled(format!("train {}", last(train)), Style::new().fg(TRAIN)),
         Span::styled(format!("  test {} ", last(test)), Style::new().fg(TEST)),
     ]);
-    let all = || train.iter().chain(test).filter(|(_, value)| value.is_finite());
+    let all = || train.points.iter().chain(&test.points).filter(|(_, value)| value.is_finite());
     let (first, end) = bounds(all().map(|(place, _)| *place), None);
     let (low, high) = bounds(all().map(|(_, value)| *value), most);
-    let curve = |points, colour| {
-        let line = Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line);
-        line.style(Style::new().fg(colour)).data(points)
-    };
     let steps = Axis::default().bounds([first, end]).labels([format!("{first:.0}"), format!("{end:.0}")]);
     let places = if most.is_some() { 1 } else { 2 };
     let labels = [low, (low + high) / 2.0, high].map(|value| format!("{value:.places$}"));
     let values = Axis::default().bounds([low, high]).labels(labels);
-    let chart = Chart::new(vec![curve(train, TRAIN), curve(test, TEST)])
+    let chart = Chart::new(vec![line(train, TRAIN), line(test, TEST)])
         .block(Block::bordered().title(title))
         .legend_position(None)
         .x_axis(steps)
         .y_axis(values);
     frame.render_widget(chart, area);
+}
+
+fn line(curve: &Curve, colour: Color) -> Dataset<'_> {
+    let line = Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line);
+    line.style(Style::new().fg(colour)).data(&curve.points)
 }
 
 /// The smallest and the largest of some values, apart from each other; `most` is a limit of what can be.
@@ -144,7 +137,7 @@ fn mistakes(state: &State, area: Rect) -> Paragraph<'_> {
         let [truth, said] = [truth, said].map(|class| name(class).chars().take(8).collect::<String>());
         Line::raw(format!("{truth:>8} -> {said:<8} {count:>4}"))
     });
-    let lines: Vec<Line<'_>> = match (state.mistakes.is_empty(), state.test_loss.is_empty()) {
+    let lines: Vec<Line<'_>> = match (state.mistakes.is_empty(), state.test_loss.last.is_none()) {
         (true, true) => vec![Line::raw("no evaluation yet")],
         (true, false) => vec![Line::raw("none")],
         _ => lines.collect(),

@@ -119,9 +119,9 @@ impl Observer for Dashboard {
     fn epoch(&mut self, line: &EpochLine) {
         let mut state = self.shared.state();
         let step = state.done() as f64;
-        state.accuracy.push((step, line.train_accuracy * 100.0));
+        state.accuracy.push(step, line.train_accuracy * 100.0);
         state.test(&line.test);
-        state.facts.device_bytes = line.device_bytes;
+        state.device_bytes = line.device_bytes;
         let epochs = state.facts.epochs;
         state.say(epoch_text(line, epochs));
     }
@@ -154,11 +154,12 @@ impl Observer for Dashboard {
 fn show(mut terminal: DefaultTerminal, shared: &Shared) {
     let mut speed = Speedometer::default();
     while !shared.ended.load(Ordering::Relaxed) {
+        let rows = terminal.size().map_or(0, |size| usize::from(size.height));
         let picture = {
             let mut state = shared.state();
             state.stopping |= shared.stop.load(Ordering::Relaxed);
             speed.look(&mut state, Instant::now());
-            state.clone()
+            state.picture(rows)
         };
         if terminal.draw(|frame| draw::draw(frame, &picture)).is_err() || read_keys(shared).is_err() {
             return;

@@ -1,6 +1,7 @@
 //! What the dashboard knows of a run.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::train::metrics::TestLine;
@@ -29,14 +30,15 @@ pub(in crate::cli) struct Facts {
 /// Everything that is drawn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
+    pub(super) device_bytes: Option<u64>,
     pub(super) step: Option<StepEvent>,
     /// Images per second, over the last moments.
     pub(super) rate: f64,
     pub(super) loss: Curve,
-    pub(super) test_loss: Vec<(f64, f64)>,
-    pub(super) accuracy: Vec<(f64, f64)>,
-    pub(super) test_accuracy: Vec<(f64, f64)>,
+    pub(super) test_loss: Curve,
+    pub(super) accuracy: Curve,
+    pub(super) test_accuracy: Curve,
     /// Truth, prediction and how often, the most frequent first.
     pub(super) mistakes: Vec<(usize, usize, u64)>,
     pub(super) log: VecDeque<String>,
@@ -47,7 +49,17 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(facts: Facts) -> State {
-        State { facts, ..State::default() }
+        State { device_bytes: facts.device_bytes, facts: Arc::new(facts), ..State::default() }
+    }
+
+    /// A copy to draw, with the last `lines` of the log: the training waits while it is made, and a long run has said
+    /// much.
+    pub(super) fn picture(&mut self, lines: usize) -> State {
+        let log = std::mem::take(&mut self.log);
+        let last = log.iter().skip(log.len().saturating_sub(lines)).cloned().collect();
+        let picture = State { log: last, ..self.clone() };
+        self.log = log;
+        picture
     }
 
     /// Steps that are done.
@@ -69,8 +81,8 @@ impl State {
 
     pub(super) fn test(&mut self, test: &TestLine) {
         let step = self.done() as f64;
-        self.test_loss.push((step, test.test_loss));
-        self.test_accuracy.push((step, test.test_accuracy * 100.0));
+        self.test_loss.push(step, test.test_loss);
+        self.test_accuracy.push(step, test.test_accuracy * 100.0);
     }
 
     pub(super) fn evaluated(&mut self, evaluation: &Evaluation) {
@@ -110,6 +122,8 @@ pub(super) enum Key {
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
     pub(super) points: Vec<(f64, f64)>,
+    /// The value that came last.
+    pub(super) last: Option<f64>,
     per_point: usize,
     /// Count, and sums of places and values, of the point that is not complete.
     pending: (usize, f64, f64),
@@ -117,12 +131,13 @@ pub(super) struct Curve {
 
 impl Default for Curve {
     fn default() -> Curve {
-        Curve { points: vec![], per_point: 1, pending: (0, 0.0, 0.0) }
+        Curve { points: vec![], last: None, per_point: 1, pending: (0, 0.0, 0.0) }
     }
 }
 
 impl Curve {
     pub(super) fn push(&mut self, place: f64, value: f64) {
+        self.last = Some(value);
         let (count, places, values) = &mut self.pending;
         (*count, *places, *values) = (*count + 1, *places + place, *values + value);
         if *count < self.per_point {

@@ -38,7 +38,7 @@ fn running() -> State {
                 test_macro_f1: accuracy,
                 test_ece: 0.1,
             };
-            state.accuracy.push((step as f64, accuracy * 90.0));
+            state.accuracy.push(step as f64, accuracy * 90.0);
             state.test(&test);
             state.say(format!("epoch {} of the run is done", step / 23));
         }
@@ -78,7 +78,7 @@ fn eighty_by_twenty_four() {
 fn any_size_and_any_state_can_be_drawn() {
     let mut odd = running();
     odd.loss.points.extend([(139.0, f64::NAN), (140.0, f64::INFINITY), (141.0, -1e300)]);
-    odd.facts.classes.clear();
+    odd.facts = Facts::default().into();
     odd.rate = f64::NAN;
     odd.log.push_back("x".repeat(1000));
     let early = State::new(Facts::default());
@@ -100,6 +100,20 @@ fn long_curves_are_merged_into_means() {
     assert!((256..512).contains(&curve.points.len()), "{}", curve.points.len());
     assert!(curve.points.iter().all(|(_, value)| *value == 0.5));
     assert!(curve.points.is_sorted_by(|a, b| a.0 < b.0));
+}
+
+#[test]
+fn a_picture_has_what_fits_and_leaves_the_log() {
+    let mut state = running();
+    (0..20_000).for_each(|line| state.say(line.to_string()));
+    let picture = state.picture(24);
+    assert_eq!((picture.log.len(), picture.log.back().unwrap().as_str()), (24, "19999"));
+    assert_eq!((state.log.len(), state.log.front().unwrap().as_str()), (10_000, "10000"));
+    assert_eq!(drawn(&picture, 80, 24), drawn(&state, 80, 24));
+    for epoch in 0..5000 {
+        state.accuracy.push(f64::from(epoch), 0.5);
+    }
+    assert!(state.picture(24).accuracy.points.len() < 512);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::super::Normalization;
+use super::super::{Normalization, read_resized_image};
 use super::*;
 
 #[test]
@@ -149,4 +149,15 @@ fn pictures_that_would_fill_the_memory_are_named() {
     assert!(error.contains("9.png: is larger than the limit of 512 MiB when it is decoded"), "{error}");
     let set = load(dir.path(), &LoadOptions { skip_bad: true, ..options }, &|_, _| ()).unwrap();
     assert_eq!((set.train.len() + set.test.len(), set.skipped.len()), (19, 1));
+    // Few pixels, but not once the shorter side is 64: 64 x 3,840,000.
+    image::RgbImage::new(60_000, 1).save(dir.path().join("cat/9.png")).unwrap();
+    let size = Some(ImageSize { shorter: 64, train: 64, image: 64 });
+    let options = LoadOptions { size, ..LoadOptions::default() };
+    let error = load(dir.path(), &options, &|_, _| ()).unwrap_err().to_string();
+    let narrow = "9.png: is 60000x1, too narrow to make its shorter side 64 pixels";
+    assert!(error.contains(narrow), "{error}");
+    let set = load(dir.path(), &LoadOptions { skip_bad: true, ..options }, &|_, _| ()).unwrap();
+    assert!(set.skipped.len() == 1 && set.skipped[0].contains(narrow), "{:?}", set.skipped);
+    let error = read_resized_image(dir.path().join("cat/9.png"), [3, 64, 64], 64).unwrap_err().to_string();
+    assert!(error.contains(narrow), "{error}");
 }

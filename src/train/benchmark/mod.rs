@@ -1,4 +1,4 @@
-//! How fast a model trains, what a training step spends its time on, and what the device could do at best.
+//! How fast a model trains or predicts, what a step spends its time on, and what the device could do at best.
 
 mod peak;
 mod process;
@@ -11,7 +11,7 @@ use rand::RngExt;
 
 use super::device::Device;
 use super::micro_batches;
-use super::program::{self, TRAIN, Task};
+use super::program::{self, EVAL, TRAIN, Task};
 use super::recipe::{Algorithm, Recompute};
 use super::session::Session;
 use super::weights;
@@ -34,9 +34,9 @@ pub struct BenchmarkSettings {
     pub warmup: usize,
     /// Steps to time.
     pub steps: usize,
-    /// The optimizer.
-    pub algorithm: Algorithm,
-    /// Whether to train layer by layer, without fusion.
+    /// The optimizer; none measures inference.
+    pub algorithm: Option<Algorithm>,
+    /// Whether to compute layer by layer, without fusion.
     pub unfused: bool,
     /// Whether activations that are cheap to make again are kept for the backward pass.
     pub recompute: Recompute,
@@ -46,30 +46,25 @@ pub struct BenchmarkSettings {
     pub started: Instant,
 }
 
-/// Trains `model` on random images and times the steps.
+/// Trains `model` on random images, or predicts what is in them, and times the steps.
 pub async fn benchmark(
     model: &Model,
     task: &Task,
     device: &Device,
     settings: &BenchmarkSettings,
 ) -> Result<Benchmark> {
-    let training = if settings.unfused { program::unfused_training } else { program::training };
-    let mut program = training(model, task, settings.algorithm.update(), 0.0, device)?;
-    if settings.recompute.attempts(device)[0] {
-        program.recompute()?;
-    }
-    let program = Arc::new(program);
+    let program = Arc::new(program_of(model, task, device, settings)?);
     let mut session = Session::new(device, program.clone()).await?;
     write_initial(&program, &mut session);
-    let mut training = Training { session, batch: random_batch(task), settings };
-    let times = training.time_steps().await?;
-    let device_bytes = training.session.device_bytes();
+    let mut measuring = Measuring { session, batch: random_batch(task), settings };
+    let times = measuring.time_steps().await?;
+    let device_bytes = measuring.session.device_bytes();
     let on_gpu = device_bytes.is_some();
     let predicted_bytes = on_gpu.then(|| micro_batches::predicted(device, &program)).transpose()?;
     let peak_resident_bytes = process::peak_resident_bytes();
-    let kernels = if settings.profile { training.profile().await? } else { vec![] };
-    let has_timestamps = training.session.has_timestamps();
-    drop(training);
+    let kernels = if settings.profile { measuring.profile().await? } else { vec![] };
+    let has_timestamps = measuring.session.has_timestamps();
+    drop(measuring);
     let peak = peak(device).await?;
     let measured = result::Measured {
         device: device.name(),
@@ -84,6 +79,23 @@ pub async fn benchmark(
         peak,
     };
     Ok(measured.summarize(model.name(), task.batch_size, settings))
+}
+
+/// The program whose first graph is timed.
+fn program_of(model: &Model, task: &Task, device: &Device, settings: &BenchmarkSettings) -> Result<Program> {
+    let Some(algorithm) = settings.algorithm else {
+        if !settings.unfused {
+            return program::inference(model, task, device);
+        }
+        let graph = program::unfused_graphs(model, task)?.swap_remove(EVAL);
+        return Program::new(vec![graph], None, device.max_page_bytes());
+    };
+    let training = if settings.unfused { program::unfused_training } else { program::training };
+    let mut program = training(model, task, algorithm.update(), 0.0, device)?;
+    if settings.recompute.attempts(device)[0] {
+        program.recompute()?;
+    }
+    Ok(program)
 }
 
 fn write_initial(program: &Program, session: &mut Session) {
@@ -103,13 +115,13 @@ struct Times {
 }
 
 /// A session in the middle of a benchmark.
-struct Training<'a> {
+struct Measuring<'a> {
     session: Session,
     batch: (Vec<f32>, Vec<i32>),
     settings: &'a BenchmarkSettings,
 }
 
-impl Training<'_> {
+impl Measuring<'_> {
     async fn time_steps(&mut self) -> Result<Times> {
         let (mut steps, mut host) = (vec![], vec![]);
         let (mut first, mut first_at) = (Duration::ZERO, Duration::ZERO);
@@ -123,8 +135,8 @@ impl Training<'_> {
             let submitting = Instant::now();
             self.session.submit(TRAIN, &inputs, &step)?;
             host.push(submitting.elapsed().as_secs_f64() * 1e3);
-            // The first step is waited for; then two stay in flight, as in training.
-            let leave = if number == 0 { 0 } else { 2 };
+            // The first step is waited for; then two stay in flight, as in training. Predictions are waited for.
+            let leave = if number == 0 || self.settings.algorithm.is_none() { 0 } else { 2 };
             if self.session.collect(leave).await?.is_some() {
                 if number == 0 {
                     first = self.settings.started.elapsed();
@@ -166,7 +178,10 @@ fn step(number: u32, settings: &BenchmarkSettings) -> Step {
         step: number,
         learning_rate: 1e-3,
         clip_norm: f32::INFINITY,
-        optimizer: settings.algorithm.update().step_numbers(number + 1),
+        optimizer: settings
+            .algorithm
+            .map(|algorithm| algorithm.update().step_numbers(number + 1))
+            .unwrap_or_default(),
         ..Default::default()
     }
 }
@@ -179,7 +194,7 @@ fn random_batch(task: &Task) -> (Vec<f32>, Vec<i32>) {
     (images, labels)
 }
 
-/// Floating-point operations of one training step.
+/// Floating-point operations of one step.
 fn flops(program: &Program) -> u64 {
     let graph = &program.graphs[TRAIN];
     let needed = graph.needed();

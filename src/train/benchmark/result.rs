@@ -7,7 +7,7 @@ use super::{BenchmarkSettings, Peak, Times};
 use crate::plan::KernelTime;
 use crate::train::recipe::{OptimizerName, Precision};
 
-/// How fast a model trains on random images.
+/// How fast a model trains on random images, or predicts what is in them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Benchmark {
     /// The model's name.
@@ -16,18 +16,22 @@ pub struct Benchmark {
     pub device: String,
     /// Element type of activations: `f32`.
     pub precision: String,
-    /// `sgd`, `adam` or `adamw`.
-    pub optimizer: OptimizerName,
+    /// `training`, or `inference`: the forward pass of evaluations, to the logits on the host, one batch after the other.
+    pub mode: &'static str,
+    /// `sgd`, `adam` or `adamw`; none of inference.
+    pub optimizer: Option<OptimizerName>,
     /// Images per step.
     pub batch_size: usize,
     /// Steps that were timed, after the warm-up.
     pub steps: usize,
-    /// Median time of a step: forward, loss, backward, optimizer.
+    /// Median time of a step: forward, loss, backward, optimizer; of inference the forward pass.
     pub ms_per_step: f64,
     /// Time that one in ten steps stays under.
     pub ms_per_step_p10: f64,
     /// Time that nine in ten steps stay under.
     pub ms_per_step_p90: f64,
+    /// Time that 99 in 100 steps stay under.
+    pub ms_per_step_p99: f64,
     /// Images per second at the median.
     pub img_per_s: f64,
     /// Floating-point operations of a step, in 10^9; a multiply-add counts two.
@@ -133,12 +137,14 @@ impl Measured {
             model: model.to_string(),
             device: self.device.clone(),
             precision: self.precision.name().to_string(),
-            optimizer: settings.algorithm.name(),
+            mode: if settings.algorithm.is_some() { "training" } else { "inference" },
+            optimizer: settings.algorithm.map(|algorithm| algorithm.name()),
             batch_size,
             steps: steps.len(),
             ms_per_step: median,
             ms_per_step_p10: quantile(steps, 0.1),
             ms_per_step_p90: quantile(steps, 0.9),
+            ms_per_step_p99: quantile(steps, 0.99),
             img_per_s: per_second(batch_size as f64),
             gflop_per_step: gflop,
             gflop_per_s: per_second(gflop),

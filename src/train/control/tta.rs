@@ -26,4 +26,12 @@ impl Tta {
             Tta::FlipTranslate => FLIP_TRANSLATE,
         }
     }
+
+    /// What readers of a run's last evaluation should know; nothing if it is like those before.
+    pub fn remark(self) -> Option<String> {
+        (self != Tta::None).then(|| {
+            let name = self.name();
+            format!("by the mean of each image's views (--tta {name}); evaluations before are of the images as they are")
+        })
+    }
 }

@@ -54,7 +54,10 @@ impl Recipe {
                 true => format!("it belongs in the table [{AUGMENT}]"),
                 false => fields::hint(name, &known),
             };
-            return Err(Error::Recipe(format!("{}: unknown setting \"{name}\"; {hint}", path.display())));
+            let path = path.display();
+            return Err(Error::Recipe(format!(
+                "{path}: unknown setting \"{name}\"; {hint} (docs/recipes.md; a later wgrad may know more)"
+            )));
         }
         if let Some(augment) = table.get(AUGMENT) {
             refuse_unknown::<AugmentSettings>(augment, "[augment]", path)?;
@@ -94,7 +97,9 @@ impl Recipe {
 fn refuse_unknown<T: DeserializeOwned>(value: &toml::Value, place: &str, path: &Path) -> Result<()> {
     let Some(unknown) = value.as_table().and_then(fields::unknown_field::<T>) else { return Ok(()) };
     let (path, name, hint) = (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
-    Err(Error::Recipe(format!("{path}: unknown setting \"{name}\" in {place}; {hint}")))
+    Err(Error::Recipe(format!(
+        "{path}: unknown setting \"{name}\" in {place}; {hint} (docs/recipes.md; a later wgrad may know more)"
+    )))
 }
 
 impl FromStr for Recipe {

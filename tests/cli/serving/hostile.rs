@@ -24,6 +24,20 @@ fn claiming(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
+/// A PNG with a compressed chunk of 256 MiB of zeros before its pixels.
+fn with_bomb(kind: &[u8; 4]) -> Vec<u8> {
+    let mut packed = flate2::write::ZlibEncoder::new(vec![], flate2::Compression::best());
+    (0..256).for_each(|_| packed.write_all(&vec![0; 1 << 20]).unwrap());
+    let head: &[u8] = if kind == b"iTXt" { b"name\0\x01\0\0\0" } else { b"name\0\0" };
+    let chunk = [kind, head, &packed.finish().unwrap()].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&chunk);
+    let length = (chunk.len() as u32 - 4).to_be_bytes();
+    let mut bytes = png(8, 8);
+    bytes.splice(33..33, [&length[..], &chunk, &crc.sum().to_be_bytes()].concat());
+    bytes
+}
+
 #[test]
 fn wrong_requests_are_refused() {
     let served = Served::digits("");
@@ -43,6 +57,13 @@ fn wrong_requests_are_refused() {
         } else {
             refused(&reply, 415, "multipart/form-data");
         }
+    }
+    // A content encoding is none that anyone could unpack into anything.
+    refused(&served.post("/predict", "content-encoding: gzip\r\n", &png(8, 8)), 415, "content encoding");
+    for method in ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
+        let reply =
+            served.exchange(format!("{method} /predict HTTP/1.1\r\nconnection: close\r\n\r\n").as_bytes());
+        refused(&reply, 405, "another method");
     }
     for query in ["top=0", "top=-1", "top=x", "top=99999999999999999999"] {
         refused(&served.post(&format!("/predict?{query}"), "", &png(8, 8)), 400, "top must be a number");
@@ -72,9 +93,23 @@ fn wrong_images_are_refused() {
         422,
         "the image: ",
     );
+    // Text and colour profiles that unpack to much more than the picture.
+    for kind in [b"zTXt", b"iTXt", b"iCCP"] {
+        let bomb = with_bomb(kind);
+        assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+        let reply = send(&bomb);
+        assert!([200, 422].contains(&reply.status), "{reply:?}");
+    }
     // Real pixels in a few bytes: within limits, so it is an image like others.
     let grey = send(&png(3000, 2000));
     assert_eq!(grey.status, 200, "{grey:?}");
+    #[cfg(target_os = "linux")]
+    {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 400 << 10, "{kib} KiB of memory were resident");
+    }
     served.stop();
 }
 
@@ -116,6 +151,9 @@ fn what_is_no_http_is_refused() {
     assert_eq!(served.exchange(long.as_bytes()).status, 431);
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1000));
     assert_eq!(served.exchange(many.as_bytes()).status, 431);
+    let path = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "a".repeat(70_000));
+    assert_eq!(served.exchange(path.as_bytes()).status, 414);
+    assert!([0, 400].contains(&served.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").status));
     assert_eq!(served.get("/health").status, 200);
     served.stop();
 }
@@ -177,6 +215,36 @@ fn slow_clients_are_let_go_and_stop_nobody() {
         }
     }
     assert_eq!(served.get("/health").status, 200);
+    served.stop();
+}
+
+#[test]
+fn a_body_in_pieces_of_one_byte_is_a_body() {
+    let served = Served::digits("");
+    let mut request =
+        b"POST /predict HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
+    png(8, 8).into_iter().for_each(|byte| request.extend([b'1', b'\r', b'\n', byte, b'\r', b'\n']));
+    request.extend(b"0\r\nx-trailer: nobody reads it\r\n\r\n");
+    assert_eq!(served.exchange(&request).status, 200);
+    served.stop();
+}
+
+#[test]
+fn clients_that_never_read_are_let_go() {
+    const REQUESTS: usize = 20_000;
+    let served = Served::digits("--timeout-s 1");
+    let mut stream = served.connect();
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    // More answers than the buffers between both hold; the server may stop to read, too.
+    let _ = stream.write_all(&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n".repeat(REQUESTS));
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(served.get("/health").status, 200);
+    let mut answers = vec![];
+    // It may be reset rather than closed.
+    let _ = stream.read_to_end(&mut answers);
+    let count = answers.windows(15).filter(|bytes| bytes == b"HTTP/1.1 200 OK").count();
+    assert!((1..REQUESTS / 2).contains(&count), "{count} answers were kept for a client that does not read");
     served.stop();
 }
 
