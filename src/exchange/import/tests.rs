@@ -177,5 +177,5 @@ fn what_no_layer_does_is_named() {
     check(node("Concat", &many, "made", &[("axis", &[0])]), list, &["Concat", "more of constants"]);
     let empty =
         NodeProto { op_type: Some("Constant".to_string()), ..node("", &[], "made", &[("value_int", &[])]) };
-    check(empty, vec![], &["MatMul", "constant"]);
+    check(empty, vec![], &["Flatten", "computes with constants"]);
 }
