@@ -36,13 +36,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A network of 10 classes with weights that leave nothing out: no statistic is 0 or 1, no factor tiny.
+/// A network of 10 classes, unless it says how many, with weights that leave nothing out: no statistic is 0 or 1, no factor tiny.
 fn write_network(name: &str, size: usize, folder: &Path) -> Result<()> {
     let spec = ModelSpec::load(name)?;
     let sizes = [[3, size, size], [3, 32, 32], [1, 28, 28], [1, 8, 8]];
     let model = sizes
         .iter()
-        .find_map(|size| spec.bind(*size, 10).ok().filter(|model| model.graph(Mode::Eval, 1).is_ok()));
+        .find_map(|size| spec.bind(*size, 10).ok().filter(|model| model.graph(Mode::Eval, 1).is_ok()))
+        .or_else(|| spec.unbound().ok());
     let model = model.ok_or_else(|| Error::Model(format!("\"{name}\" takes none of {sizes:?}")))?;
     let (mut graph, output) = model.graph(Mode::Eval, 9)?;
     let mut tensors = weights::initial(&graph, 0);
@@ -54,7 +55,7 @@ fn write_network(name: &str, size: usize, folder: &Path) -> Result<()> {
     }
     let about = RunModel {
         image: model.input(),
-        classes: (0..10).map(|class| format!("class {class}")).collect(),
+        classes: (0..graph.shape(output)[1]).map(|class| format!("class {class}")).collect(),
         normalization: None,
         resize: None,
         model: String::new(),

@@ -132,7 +132,8 @@ impl Writer<'_> {
             let Step { op, inputs, attributes } = step;
             let mut names = vec![];
             for (place, source) in inputs.into_iter().enumerate() {
-                let constant = format!("{output}/{place}");
+                // Not as steps are called.
+                let constant = format!("{output}/in{place}");
                 names.push(self.source(index, source, &made, constant)?);
             }
             let attributes = attributes.into_iter().map(|(name, value)| attribute(name, value)).collect();

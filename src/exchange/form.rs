@@ -1,6 +1,6 @@
 //! What an operator of a graph is in ONNX and in PyTorch.
 
-use crate::graph::{Graph, Op, Value};
+use crate::graph::{Graph, NodeKind, Op, Value};
 use crate::tensor::Shape;
 
 /// A node of an inference graph, as the table of operators sees it.
@@ -37,6 +37,12 @@ impl Site<'_> {
     /// The second dimension of input 0.
     pub(super) fn channels(&self) -> usize {
         self.shape(0).get(1).copied().unwrap_or(1)
+    }
+
+    /// Whether input `i` is a parameter.
+    pub(super) fn is_parameter(&self, i: usize) -> bool {
+        let node = self.inputs().get(i).map(|value| &self.graph.nodes()[value.node]);
+        node.is_some_and(|node| matches!(node.kind, NodeKind::Parameter(_)))
     }
 
     /// All inputs in order.

@@ -1,10 +1,10 @@
 //! Networks as Python modules for PyTorch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Exported;
-use super::form::Site;
-use super::operators;
+use super::form::{Form, Site};
+use super::operators::{self, norms::SHIFT_ONLY};
 use crate::error::Result;
 use crate::graph::{Graph, NodeKind, Value};
 
@@ -17,12 +17,36 @@ use crate::graph::{Graph, NodeKind, Value};
 pub fn pytorch(exported: &Exported<'_>, weights: &str) -> Result<String> {
     let (graph, output) = exported.graph()?;
     let mut writer = Writer { graph: &graph, modules: vec![], lines: vec![], names: HashMap::new(), next: 1 };
-    let needed = graph.needed_by([&output]);
-    for index in (0..graph.nodes().len()).filter(|index| needed[*index]) {
-        writer.node(index, output)?;
+    for (index, form) in forms(&graph, output)? {
+        writer.node(index, form, output);
     }
     let returned = writer.names.get(&output).cloned().unwrap_or_else(|| "images".to_string());
     Ok(text(exported, weights, &writer, &returned))
+}
+
+/// The nodes that the output is made of, with what operators are; what a module holds itself is none of them.
+fn forms(graph: &Graph, output: Value) -> Result<Vec<(usize, Option<Form>)>> {
+    let mut needed = HashSet::from([output.node]);
+    let mut forms = vec![];
+    for (index, node) in graph.nodes().iter().enumerate().rev().filter(|(index, _)| *index <= output.node) {
+        if !needed.contains(&index) {
+            continue;
+        }
+        let form = match &node.kind {
+            NodeKind::Op(op) => {
+                Some(operators::form_of(op.as_ref(), &Site { graph, node: index }, "PyTorch")?)
+            }
+            _ => None,
+        };
+        if let Some(form) = &form {
+            let read =
+                node.inputs.iter().enumerate().filter(|(i, _)| form.torch.contains(&format!("{{{i}}}")));
+            needed.extend(read.map(|(_, input)| input.node));
+        }
+        forms.push((index, form));
+    }
+    forms.reverse();
+    Ok(forms)
 }
 
 struct Writer<'a> {
@@ -36,35 +60,41 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn node(&mut self, index: usize, output: Value) -> Result<()> {
+    fn node(&mut self, index: usize, form: Option<Form>, output: Value) {
         let node = &self.graph.nodes()[index];
         let own = Value { node: index, output: 0 };
-        match &node.kind {
-            NodeKind::Input => {
+        let Some(form) = form else {
+            if matches!(node.kind, NodeKind::Input) {
                 self.names.insert(own, "images".to_string());
             }
-            NodeKind::Op(op) => {
-                let site = Site { graph: self.graph, node: index };
-                let form = operators::form_of(op.as_ref(), &site, "PyTorch")?;
-                let mut text = form.torch;
-                if let Some(module) = form.module {
-                    text = text.replace("{m}", &format!("m({:?})", node.name));
-                    self.modules.push((node.name.clone(), module));
-                }
-                for (i, input) in node.inputs.iter().enumerate() {
-                    let place = format!("{{{i}}}");
-                    if text.contains(&place) {
-                        let name = self.read(*input);
-                        text = text.replace(&place, &name);
-                    }
-                }
-                let name = self.target(index, output);
-                self.lines.push(format!("{name} = {text}"));
-                self.names.insert(own, name);
-            }
-            _ => {}
+            return;
+        };
+        let mut text = form.torch;
+        if let Some(module) = form.module {
+            let path = self.path(index);
+            text = text.replace("{m}", &format!("m({path:?})"));
+            self.modules.push((path, module));
         }
-        Ok(())
+        for (i, input) in node.inputs.iter().enumerate() {
+            let place = format!("{{{i}}}");
+            if text.contains(&place) {
+                let name = self.read(*input);
+                text = text.replace(&place, &name);
+            }
+        }
+        let name = self.target(index, output);
+        self.lines.push(format!("{name} = {text}"));
+        self.names.insert(own, name);
+    }
+
+    /// Where the module of a node is: where its parameters are; without any, where the node is.
+    fn path(&self, index: usize) -> String {
+        let node = &self.graph.nodes()[index];
+        let inputs = node.inputs.iter().map(|input| &self.graph.nodes()[input.node]);
+        let mut stored =
+            inputs.filter(|input| matches!(input.kind, NodeKind::Parameter(_) | NodeKind::Statistic(_)));
+        let scope = stored.next().and_then(|tensor| tensor.name.rsplit_once('.'));
+        scope.map_or(node.name.clone(), |(scope, _)| scope.to_string())
     }
 
     /// How `forward` names a value.
@@ -112,6 +142,14 @@ fn text(exported: &Exported<'_>, weights: &str, writer: &Writer<'_>, returned: &
     let resize = about.resize.map_or(String::new(), |shorter| {
         format!("RESIZE = {shorter}  # what the shorter side becomes before the middle is taken\n")
     });
+    let shift_only = if writer.modules.iter().any(|(_, module)| module.starts_with(SHIFT_ONLY)) {
+        format!(
+            "\n\ndef {SHIFT_ONLY}(norm):\n    \"\"\"The norm without its weight.\"\"\"\n    \
+             norm.register_parameter(\"weight\", None)\n    return norm\n"
+        )
+    } else {
+        String::new()
+    };
     let normalized = if normalization.is_empty() { "" } else { ", normalised by MEAN and STD" };
     format!(
         r#"# Written by wgrad {version} from {name}. Inference form: dropout is left out.
@@ -134,7 +172,7 @@ def put(root, path, what):
             root.add_module(parent, nn.Module())
         root = root._modules[parent]
     (root.register_parameter if isinstance(what, nn.Parameter) else root.add_module)(name, what)
-
+{shift_only}
 
 class Model(nn.Module):
     def __init__(self):

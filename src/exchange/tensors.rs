@@ -35,51 +35,87 @@ fn tensor(name: &str, dims: &[usize], data_type: i32, bytes: Vec<u8>) -> TensorP
 /// Most elements of a tensor that is read; kernels count in 32 bits.
 const MOST_ELEMENTS: usize = 1 << 30;
 
+/// Numbers in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Array<T> {
+    pub(super) dims: Vec<usize>,
+    pub(super) values: Vec<T>,
+}
+
+impl<T> Array<T> {
+    pub(super) fn list(values: Vec<T>) -> Array<T> {
+        Array { dims: vec![values.len()], values }
+    }
+}
+
+impl From<Array<f32>> for Content {
+    fn from(array: Array<f32>) -> Content {
+        Content::Floats(HostTensor::new(array.dims, array.values))
+    }
+}
+
+impl From<Array<i64>> for Content {
+    fn from(array: Array<i64>) -> Content {
+        Content::Ints(array)
+    }
+}
+
+/// How many elements there are of such sizes; none if they are too many, even if another size was not 0.
+pub(super) fn count_of(dims: &[usize]) -> Option<usize> {
+    let mut not_zero = dims.iter().filter(|dim| **dim != 0);
+    let count = not_zero.try_fold(1_usize, |all, dim| all.checked_mul(*dim));
+    let count = count.filter(|count| *count < MOST_ELEMENTS)?;
+    Some(if dims.contains(&0) { 0 } else { count })
+}
+
 /// What a tensor of a file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     Floats(HostTensor),
-    Ints(Vec<i64>),
+    /// Truth is 1.
+    Ints(Array<i64>),
+    /// What is not read, and why.
+    Unread(String),
 }
 
 /// Reads a tensor; `folder` is where files are that it may refer to.
 ///
 /// # Errors
-/// If its type is none that is known, its sizes are not those of its data, or it lies outside of the folder.
+/// If its sizes are not those of its data, or it lies outside of the folder.
 pub(super) fn content(tensor: &TensorProto, folder: &Path) -> Result<Content, String> {
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|dim| usize::try_from(*dim).ok()).collect();
     let dims = dims.ok_or_else(|| format!("has the sizes {:?}", tensor.dims))?;
-    let count = dims.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
-    let count = count
-        .filter(|count| *count < MOST_ELEMENTS)
-        .ok_or_else(|| format!("has the sizes {dims:?}, 2^30 elements or more"))?;
-    let outside = external(tensor, folder)?;
-    let raw = outside.as_deref().or(tensor.raw_data.as_deref()).filter(|raw| !raw.is_empty());
+    let count = count_of(&dims).ok_or_else(|| format!("has the sizes {dims:?}, 2^30 elements or more"))?;
     let kind = tensor.data_type.unwrap_or_default();
-    let size = size_of(kind)
-        .ok_or_else(|| format!("is of type {kind}; f32, f64, f16, bf16, i32 and i64 are read"))?;
-    if let Some(raw) = raw.filter(|raw| raw.len() != count * size) {
-        return Err(format!("has {} bytes for {count} elements of {size} bytes", raw.len()));
+    let Some(size) = size_of(kind) else {
+        let known = "f32, f64, f16, bf16, i32, i64 and bool are read";
+        return Ok(Content::Unread(format!("is of type {kind}; {known}")));
+    };
+    let check = |len: usize| match len == count * size {
+        true => Ok(()),
+        false => Err(format!("has {len} bytes for {count} elements of {size} bytes")),
+    };
+    let outside = external(tensor, folder, &check)?;
+    let raw = outside.as_deref().or(tensor.raw_data.as_deref()).filter(|raw| !raw.is_empty());
+    if let Some(raw) = raw {
+        check(raw.len())?;
     }
-    let content = match (kind, raw) {
-        (data_type::INT64, None) => Content::Ints(tensor.int64_data.clone()),
-        (data_type::INT64, Some(raw)) => Content::Ints(numbers(raw, i64::from_le_bytes)),
-        (data_type::INT32, None) => {
-            Content::Ints(tensor.int32_data.iter().map(|value| i64::from(*value)).collect())
+    let values: Vec<i64> = match (kind, raw) {
+        (data_type::INT64, None) => tensor.int64_data.clone(),
+        (data_type::INT64, Some(raw)) => numbers(raw, i64::from_le_bytes),
+        (data_type::BOOL, Some(raw)) => raw.iter().map(|value| i64::from(*value != 0)).collect(),
+        (data_type::INT32 | data_type::BOOL, None) => {
+            tensor.int32_data.iter().map(|value| i64::from(*value)).collect()
         }
-        (data_type::INT32, Some(raw)) => {
-            Content::Ints(numbers(raw, |bytes| i64::from(i32::from_le_bytes(bytes))))
-        }
+        (data_type::INT32, Some(raw)) => numbers(raw, |bytes| i64::from(i32::from_le_bytes(bytes))),
         (kind, raw) => {
             let values = floats_of(tensor, kind, raw);
             check_count(values.len(), count)?;
             return Ok(Content::Floats(HostTensor::new(dims, values)));
         }
     };
-    if let Content::Ints(values) = &content {
-        check_count(values.len(), count)?;
-    }
-    Ok(content)
+    check_count(values.len(), count)?;
+    Ok(Content::Ints(Array { dims, values }))
 }
 
 fn check_count(found: usize, wanted: usize) -> Result<(), String> {
@@ -91,6 +127,7 @@ fn size_of(kind: i32) -> Option<usize> {
         data_type::FLOAT | data_type::INT32 => Some(4),
         data_type::DOUBLE | data_type::INT64 => Some(8),
         data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
+        data_type::BOOL => Some(1),
         _ => None,
     }
 }
@@ -119,8 +156,13 @@ fn numbers<T, const SIZE: usize>(raw: &[u8], convert: impl Fn([u8; SIZE]) -> T) 
     raw.as_chunks::<SIZE>().0.iter().map(|bytes| convert(*bytes)).collect()
 }
 
-/// The bytes of a tensor that lies in a file of its own, which is to be in the model's folder.
-fn external(tensor: &TensorProto, folder: &Path) -> Result<Option<Vec<u8>>, String> {
+/// The bytes of a tensor that lies in a file of its own, which is to be in the model's folder; `check` is asked for their
+/// number before they are read.
+fn external(
+    tensor: &TensorProto,
+    folder: &Path,
+    check: &dyn Fn(usize) -> Result<(), String>,
+) -> Result<Option<Vec<u8>>, String> {
     if tensor.data_location.unwrap_or_default() != 1 {
         return Ok(None);
     }
@@ -158,6 +200,7 @@ fn external(tensor: &TensorProto, folder: &Path) -> Result<Option<Vec<u8>>, Stri
             "has {length} bytes at {offset} of {location:?}, which ends {available} bytes after that"
         ));
     }
+    check(usize::try_from(length).unwrap_or(usize::MAX))?;
     file.seek(SeekFrom::Start(offset)).map_err(unread)?;
     let mut bytes = vec![];
     file.take(length).read_to_end(&mut bytes).map_err(unread)?;

@@ -48,7 +48,7 @@ impl<'a> Entry<'a> {
         let name = table.get("name").map(scope).transpose().map_err(|message| format!("name {message}"))?;
         if let Some(name) = name.filter(|name| repeat > 1 && !name.contains("{}")) {
             return Err(format!(
-                "\"{name}\" is the name of {repeat} layers; {{}} in it stands for 1, 2, ..."
+                "\"{name}\" is the name of {repeat} layers; {{}} in it stands for the number of each"
             ));
         }
         Ok(Entry { layer, arguments, name, repeat, inputs: table.get("inputs") })

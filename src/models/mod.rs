@@ -21,8 +21,10 @@
 //! channel by what its layers make of the input (squeeze and excitation), and `sequential = { layers = [...] }` groups
 //! layers, and `graph = { nodes = [...] }` has layers that read what any of those before them made: a node
 //! `{ name = "sum", inputs = ["a", "b"], add = {} }` (`add`, `mul` and `concat` take several inputs, layers one; without
-//! `inputs` a node reads the one before it, and `"input"` is what the graph is given). `layer_scale = { init_value = 1e-6 }` multiplies each channel by a trained factor, `multiply = { factor = 0.1 }`
-//! everything by a fixed one.
+//! `inputs` a node reads the one before it, and `"input"` is what the graph is given).
+//!
+//! `layer_scale = { init_value = 1e-6 }` multiplies each channel by a trained factor and `channel_bias = {}` adds a trained
+//! number to it; `multiply = { factor = 0.1 }` multiplies everything by a fixed number and `offset = { value = 0.1 }` adds one.
 //!
 //! Parameters are named as PyTorch's `nn.Sequential` names them: every entry counts, `3.body.0.weight`. An entry may have
 //! a name of its own instead, `{ name = "conv1", conv2d = { ... } }`; with `name = ""` it adds nothing to the names of
@@ -65,7 +67,7 @@ mod wired;
 mod zoo;
 
 pub use containers::{Concat, Residual, Scale, Sequential};
-pub use factors::{LayerScale, Multiply};
+pub use factors::{ChannelBias, LayerScale, Multiply, Offset};
 pub use model::Model;
 pub use spec::ModelSpec;
 pub use summary::{LayerRow, Summary, summary};

@@ -41,7 +41,7 @@ pub struct Conv2d {
     /// Steps between windows.
     #[serde(default = "Pair::one")]
     pub stride: Pair,
-    /// Zeros around the image, or `"same"`.
+    /// Zeros around the image: on both sides, `[h, w]`, `[top, left, bottom, right]`, or `"same"`.
     #[serde(default = "no_padding")]
     pub padding: Padding,
     /// Distance between a filter's elements.
@@ -122,6 +122,7 @@ impl Conv2d {
         let rest = |kernel: usize, dilation: usize| (dilation * kernel.saturating_sub(1)).div_ceil(2);
         let (padding, padding_end) = match self.padding {
             Padding::Explicit(padding) => (padding, padding),
+            Padding::Sides([top, left, bottom, right]) => ([top, left].into(), [bottom, right].into()),
             Padding::Named(_) => (
                 Pair { h: same(kernel_size.h, dilation.h), w: same(kernel_size.w, dilation.w) },
                 Pair { h: rest(kernel_size.h, dilation.h), w: rest(kernel_size.w, dilation.w) },
@@ -370,6 +371,7 @@ fn samples() -> Vec<Sample> {
         let op = if id.starts_with("statistics") { op.with_statistics() } else { op };
         Sample::new(format!("conv2d/{id}"), inputs, move |graph, values| graph.apply(op, values))
     };
+    let sides = |zeros, layer: Conv2d| Conv2d { padding: Padding::Sides(zeros), ..layer };
     let half = |id: &str, input, layer: Conv2d| {
         let sample = case(id, input, layer);
         sample.with_half([0, 1])
@@ -392,6 +394,9 @@ fn samples() -> Vec<Sample> {
             padding: Padding::Named(super::shared::window::Same::Same),
             ..Conv2d::new(3, [4, 2]).dilation([1, 2])
         }),
+        case("sides", [2, 3, 6, 5], sides([0, 2, 3, 1], Conv2d::new(4, 3).stride(2))),
+        case("sides-by-four", [1, 4, 8, 7], sides([0, 0, 1, 2], Conv2d::new(8, 3).stride([2, 3]).dilation([1, 2]))),
+        case("sides-depthwise", [2, 8, 7, 6], sides([1, 0, 2, 1], Conv2d::new(8, 3).stride(2).groups(8))),
         case("groups", [2, 6, 5, 4], Conv2d::new(9, 3).groups(3).padding(1)),
         case("depthwise", [2, 5, 6, 5], Conv2d::new(5, 3).groups(5).padding(1).bias(false)),
         case("depthwise-multiplier", [2, 3, 6, 5], Conv2d::new(6, 3).groups(3).stride(2).padding(1)),

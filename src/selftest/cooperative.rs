@@ -158,6 +158,13 @@ pub fn product_cases(unit: usize) -> Vec<ProductCase> {
         ),
         convolution(unit, "asymmetric", [2, 1, 9, 8], 1, Conv2d::new(1, [3, 2]).padding(pair(0, 2))),
         convolution(unit, "even kernel", [2, 1, 5, 6], 1, same([4, 2])),
+        convolution(
+            unit,
+            "sides",
+            [2, 1, 8, 7],
+            1,
+            Conv2d { padding: Padding::Sides([0, 2, 3, 1]), ..conv(3).stride(2) },
+        ),
         convolution(unit, "7x7 stride 2", [1, 1, 15, 16], 1, conv(7).padding(3).stride(2)),
         convolution(unit, "stride above kernel", [1, 1, 8, 9], 1, conv(2).stride(3)),
         convolution(unit, "one image of one pixel", [1, 1, 1, 1], 1, conv(3).padding(1)),

@@ -12,6 +12,7 @@ mod dashboard;
 mod disks;
 mod download;
 mod evaluation;
+mod exchange;
 mod files;
 mod gpu;
 mod lr_find;

@@ -57,7 +57,7 @@ fn blocks_names_and_repeats_that_are_wrong() {
         (
             TAKES_K,
             "{ repeat = 2, name = \"a\", relu = {} }",
-            "layers[0]: \"a\" is the name of 2 layers; {} in it stands for 1, 2, ...",
+            "layers[0]: \"a\" is the name of 2 layers; {} in it stands for the number of each",
         ),
         (TAKES_K, "{ repeat = -1, relu = {} }", "layers[0]: repeat is -1; expected an integer in 0..=1000"),
         (

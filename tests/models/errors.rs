@@ -75,7 +75,10 @@ fn arguments_that_are_missing_or_of_a_wrong_type() {
         ("stride = 1.5", "stride is 1.5; expected an integer or [h, w]"),
         ("stride = [1, 2, 3]", "stride is [1, 2, 3]; expected an integer or [h, w]"),
         ("stride = -1", "stride is -1; expected an integer or [h, w]"),
-        ("padding = \"valid\"", "padding is \"valid\"; expected an integer, [h, w] or \"same\""),
+        (
+            "padding = \"valid\"",
+            "padding is \"valid\"; expected an integer, [h, w], [top, left, bottom, right] or \"same\"",
+        ),
         ("groups = \"2\"", "groups is \"2\"; expected an integer of at least 0"),
         ("groups = -2", "groups is -2; expected an integer of at least 0"),
         ("groups = 2147483648", "groups is 2147483648, which is too large"),

@@ -1,30 +1,40 @@
+//! The model file in the making.
+
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use toml::{Table, Value as Toml};
+use toml::Table;
 
 use super::super::proto::NodeProto;
-use super::super::tensors::Content;
+use super::super::tensors::{Array, Content};
 use super::node::Node;
+use super::text::Entry;
 use crate::graph::{Graph, Mode, TensorDesc, Value};
 use crate::models::{Join, layer};
 use crate::tensor::{HostTensor, Shape};
 use crate::train::weights::Tensors;
 
 /// What the container's input is called.
-const INPUT: &str = "input";
+pub(super) const INPUT: &str = "input";
 
-/// Arguments that may be the number of classes.
-const COUNTS: [&str; 2] = ["out_features", "out_channels"];
+/// How many times the elements of a file may be computed of its constants.
+const GROWTH: usize = 16;
 
-/// What a layer made.
+/// What a layer made, and how the file sees it: the same numbers in other sizes, or with channels last.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wire {
     /// The entry's name.
     pub(super) id: String,
     pub(super) value: Value,
-    /// Whether the file sees it with channels last.
+    /// Whether the file sees the numbers in the order of images with channels last.
     pub(super) last: bool,
+    /// The sizes that it sees.
+    pub(super) seen: Vec<usize>,
+}
+
+/// Sizes of images with channels second, as they are with channels last.
+fn channels_last(shape: &[usize]) -> Option<Vec<usize>> {
+    if let [n, c, h, w] = *shape { Some(vec![n, h, w, c]) } else { None }
 }
 
 /// What a name of the file stands for.
@@ -37,10 +47,12 @@ pub(super) enum Held {
     /// Numbers.
     Floats(Rc<HostTensor>),
     /// Numbers that shapes are made of.
-    Ints(Vec<i64>),
+    Ints(Array<i64>),
+    /// What is not read, and why.
+    Unread(String),
 }
 
-/// Parts of `gelu(x) = x (1 + erf(x / sqrt 2)) / 2`, and a factor, which may become one.
+/// Parts of `gelu(x) = x (1 + erf(x / sqrt 2)) / 2`, and a factor, which may become one; padding that goes into a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pending {
     /// x times a number
@@ -53,24 +65,48 @@ pub(super) enum Pending {
     HalfOnePlusErf,
     /// x (1 + erf(x / sqrt 2))
     TwiceGelu,
+    /// Pixels around images, as many above, left, below and right; they are zero, or never the largest.
+    Padded([usize; 4], Around),
 }
 
-struct Entry {
-    id: String,
-    layer: String,
-    arguments: Table,
-    inputs: Vec<String>,
+/// Pixels around images, as many above, left, below and right, and what they are.
+pub(super) type Margin = ([usize; 4], Around);
+
+/// What images are padded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Around {
+    Zero,
+    Lowest,
+}
+
+impl From<Wire> for Held {
+    fn from(wire: Wire) -> Held {
+        Held::Wire(wire)
+    }
+}
+
+impl From<Content> for Held {
+    fn from(content: Content) -> Held {
+        match content {
+            Content::Floats(tensor) => Held::Floats(Rc::new(tensor)),
+            Content::Ints(array) => Held::Ints(array),
+            Content::Unread(reason) => Held::Unread(reason),
+        }
+    }
 }
 
 /// A model file in the making, and its graph, which knows the shapes.
 pub(super) struct Builder<'a> {
     nodes: &'a [NodeProto],
     outputs: Vec<String>,
-    image: [usize; 4],
     graph: Graph,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     ids: HashSet<String>,
     held: HashMap<String, Held>,
+    /// Rows that were made of what an entry made.
+    rows: HashMap<String, Wire>,
+    /// How many elements may still be computed of constants.
+    budget: usize,
     /// Nodes that an earlier one has taken in.
     done: HashSet<usize>,
     tensors: Tensors,
@@ -81,36 +117,38 @@ impl<'a> Builder<'a> {
     pub(super) fn new(
         nodes: &'a [NodeProto],
         outputs: &[&str],
-        input: &str,
-        image: [usize; 4],
-    ) -> Result<Builder<'a>, String> {
-        let mut graph = Graph::new(Mode::Eval);
-        let value = graph.input("images", TensorDesc::f32(image));
-        let wire = Wire { id: INPUT.to_string(), value, last: false };
-        Ok(Builder {
+        inputs: &[(String, Vec<usize>)],
+    ) -> Builder<'a> {
+        let mut builder = Builder {
             nodes,
             outputs: outputs.iter().map(|name| name.to_string()).collect(),
-            image,
-            graph,
+            graph: Graph::new(Mode::Eval),
             entries: vec![],
             ids: HashSet::from([INPUT.to_string()]),
-            held: HashMap::from([(input.to_string(), Held::Wire(wire))]),
+            held: HashMap::new(),
+            rows: HashMap::new(),
+            budget: 1 << 22,
             done: HashSet::new(),
             tensors: Tensors::new(),
             notes: vec![],
-        })
-    }
-
-    pub(super) fn image(&self) -> [usize; 3] {
-        [self.image[1], self.image[2], self.image[3]]
+        };
+        for (number, (name, sizes)) in inputs.iter().enumerate() {
+            let id = if number == 0 { INPUT.to_string() } else { format!("{INPUT}{number}") };
+            let value = builder.graph.input(&id, TensorDesc::f32(sizes.clone()));
+            let wire = Wire { id, value, last: false, seen: sizes.clone() };
+            builder.hold(name, Held::Wire(wire));
+        }
+        builder
     }
 
     pub(super) fn hold_constant(&mut self, name: String, content: Content) {
-        let held = match content {
-            Content::Floats(tensor) => Held::Floats(Rc::new(tensor)),
-            Content::Ints(values) => Held::Ints(values),
+        let elements = match &content {
+            Content::Floats(tensor) => tensor.data.len(),
+            Content::Ints(array) => array.values.len(),
+            Content::Unread(_) => 0,
         };
-        self.held.insert(name, held);
+        self.budget = self.budget.saturating_add(GROWTH * elements);
+        self.held.insert(name, content.into());
     }
 
     pub(super) fn hold(&mut self, name: &str, held: Held) {
@@ -139,6 +177,22 @@ impl<'a> Builder<'a> {
         self.done.insert(number);
     }
 
+    /// Takes elements from what may be computed of constants, or says that it is too much.
+    pub(super) fn spend(&mut self, elements: usize) -> Result<(), String> {
+        match self.budget.checked_sub(elements) {
+            Some(left) => {
+                self.budget = left;
+                Ok(())
+            }
+            None => Err("computes more of constants than fits to the file's size".to_string()),
+        }
+    }
+
+    /// Whether a node reads a name.
+    pub(super) fn is_read(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.input.iter().any(|input| input == name))
+    }
+
     /// The only node that reads a name, if no output is it.
     pub(super) fn only_reader(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
         let mut readers =
@@ -156,6 +210,7 @@ impl<'a> Builder<'a> {
     pub(super) fn input(&self, node: &Node<'_>, i: usize) -> Result<Held, String> {
         let Some(name) = node.input(i) else { return node.refuse(format!("lacks input {i}")) };
         match self.held(name) {
+            Some(Held::Unread(reason)) => node.refuse(format!("reads {name:?}, which {reason}")),
             Some(held) => Ok(held.clone()),
             None => node.refuse(format!(
                 "reads {name:?}, which nothing before it makes; nodes are to be in order, without cycles"
@@ -163,8 +218,42 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Input `i` as what depends on the images; a factor that came before becomes a layer.
+    /// Input `i` as layers take it: images, or a row for each of them.
     pub(super) fn wire(&mut self, node: &Node<'_>, i: usize) -> Result<Wire, String> {
+        let wire = self.view(node, i)?;
+        self.settled(node, wire)
+    }
+
+    /// What depends on the images as layers take it.
+    pub(super) fn settled(&mut self, node: &Node<'_>, wire: Wire) -> Result<Wire, String> {
+        let shape = self.shape(&wire).to_vec();
+        let last = channels_last(&shape);
+        // One pixel, or one channel, has the same order with channels last.
+        let same_order = matches!(shape[..], [_, _, 1, 1] | [_, 1, _, _]);
+        if wire.seen == shape && (!wire.last || same_order) {
+            return Ok(Wire { last: false, ..wire });
+        }
+        if Some(&wire.seen) == last.as_ref() && (wire.last || same_order) {
+            return Ok(Wire { last: true, ..wire });
+        }
+        let rows = shape.split_first().map(|(images, rest)| vec![*images, rest.iter().product()]);
+        if Some(&wire.seen) != rows.as_ref() || (wire.last && !same_order) {
+            return node.refuse(format!(
+                "reads {:?} made of {}; only one row for each image is known",
+                wire.seen,
+                self.shape(&wire)
+            ));
+        }
+        if let Some(rows) = self.rows.get(&wire.id) {
+            return Ok(rows.clone());
+        }
+        let rows = self.layer(node, "flatten", Table::new(), &wire, None)?;
+        self.rows.insert(wire.id, rows.clone());
+        Ok(rows)
+    }
+
+    /// Input `i` as what depends on the images, however the file sees it; a factor that came before becomes a layer.
+    pub(super) fn view(&mut self, node: &Node<'_>, i: usize) -> Result<Wire, String> {
         match self.input(node, i)? {
             Held::Wire(wire) => Ok(wire),
             Held::Pending(Pending::Scaled(factor), wire) => {
@@ -173,8 +262,11 @@ impl<'a> Builder<'a> {
                 self.hold(node.input(i).unwrap_or_default(), Held::Wire(made.clone()));
                 Ok(made)
             }
+            Held::Pending(Pending::Padded(pads, around), _) => node.refuse(format!(
+                "reads images padded by {pads:?} ({around:?}); only convolutions, and pools that ignore it, do"
+            )),
             Held::Pending(..) => node.refuse("reads an erf; only that of GELU is known"),
-            Held::Floats(_) | Held::Ints(_) => {
+            Held::Floats(_) | Held::Ints(_) | Held::Unread(_) => {
                 node.refuse(format!("reads a constant as input {i}; it is to depend on the images"))
             }
         }
@@ -195,7 +287,7 @@ impl<'a> Builder<'a> {
             return Ok(None);
         }
         match self.input(node, i)? {
-            Held::Ints(values) => Ok(Some(values)),
+            Held::Ints(array) if array.dims.len() < 2 => Ok(Some(array.values)),
             _ => node.refuse(format!("computes input {i}; it is to be constant integers")),
         }
     }
@@ -236,7 +328,14 @@ impl<'a> Builder<'a> {
     fn entry(&mut self, id: String, layer: &str, arguments: Table, inputs: &[&Wire], value: Value) -> Wire {
         let names = inputs.iter().map(|input| input.id.clone()).collect();
         self.entries.push(Entry { id: id.clone(), layer: layer.to_string(), arguments, inputs: names });
-        Wire { id, value, last: inputs[0].last && self.graph.shape(value).len() == 4 }
+        let shape = self.graph.shape(value);
+        let last = channels_last(shape).filter(|_| inputs[0].last);
+        Wire { id, value, last: last.is_some(), seen: last.unwrap_or_else(|| shape.to_vec()) }
+    }
+
+    /// The layer that made a wire; none for an input.
+    pub(super) fn made_by(&self, wire: &Wire) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.id == wire.id).map(|entry| entry.layer.as_str())
     }
 
     /// A name that no other entry has: the wanted one, or a number.
@@ -248,60 +347,36 @@ impl<'a> Builder<'a> {
     }
 
     /// Gives the parameter `name` of an entry its value.
-    pub(super) fn store(&mut self, wire: &Wire, name: &str, tensor: HostTensor) {
-        self.tensors.insert(format!("{}.{name}", wire.id), tensor);
+    pub(super) fn store(
+        &mut self,
+        node: &Node<'_>,
+        wire: &Wire,
+        name: &str,
+        tensor: HostTensor,
+    ) -> Result<(), String> {
+        let name = format!("{}.{name}", wire.id);
+        let known = self.graph.nodes().iter().rev().find(|node| node.name == name);
+        let wanted = known.map(|node| &node.outputs[0].shape);
+        if wanted != Some(&tensor.shape) {
+            let wanted = wanted.map_or("none".to_string(), Shape::to_string);
+            return node.refuse(format!("has the numbers {} where {wanted} is known", tensor.shape));
+        }
+        self.tensors.insert(name, tensor);
+        Ok(())
     }
 
-    /// The model file; the last layer with parameters has `"classes"` if all that follows leaves their number.
-    pub(super) fn text(&self, output: &Wire, classes: usize) -> String {
-        let head = self.head(output, classes);
-        let mut lines = String::new();
-        let mut before = INPUT;
-        for (number, entry) in self.entries.iter().enumerate() {
-            let mut arguments = entry.arguments.clone();
-            if head == Some(number) {
-                let count = COUNTS.into_iter().find(|count| arguments.contains_key(*count));
-                arguments.extend(count.map(|count| (count.to_string(), Toml::from("classes"))));
-            }
-            let (id, layer) = (Toml::from(entry.id.as_str()), &entry.layer);
-            let inputs = match &entry.inputs[..] {
-                [only] if only == before => String::new(),
-                inputs => format!("inputs = {}, ", Toml::from(inputs.to_vec())),
-            };
-            let arguments = Toml::Table(arguments);
-            lines += &format!("    {{ name = {id}, {inputs}{layer} = {arguments} }},\n");
-            before = &entry.id;
+    /// Images, and the padding that is still to go into a layer.
+    pub(super) fn padded(&mut self, node: &Node<'_>) -> Result<(Wire, Option<Margin>), String> {
+        match self.input(node, 0)? {
+            Held::Pending(Pending::Padded(pads, around), wire) => Ok((wire, Some((pads, around)))),
+            _ => Ok((self.wire(node, 0)?, None)),
         }
-        // What is not last is named once more: a model gives what its last layer makes.
-        if before != output.id {
-            lines += &format!(
-                "    {{ name = \"output\", inputs = [{}], multiply = {{ factor = 1.0 }} }},\n",
-                Toml::from(output.id.as_str())
-            );
-        }
-        let [_, c, h, w] = self.image;
-        format!(
-            "# Imported from ONNX: nodes named by their parameters.\nexample = {{ input = [{c}, {h}, {w}], classes = \
-             {classes} }}\nlayers = [\n  {{ name = \"\", graph = {{ nodes = [\n{lines}  ] }} }},\n]\n"
-        )
     }
 
-    /// The entry that makes as many features as there are classes, if nothing behind it has parameters.
-    fn head(&self, output: &Wire, classes: usize) -> Option<usize> {
-        let mut id = output.id.as_str();
-        loop {
-            let number = self.entries.iter().position(|entry| entry.id == id)?;
-            let entry = &self.entries[number];
-            let [input] = &entry.inputs[..] else { return None };
-            let count = COUNTS.into_iter().find_map(|count| entry.arguments.get(count));
-            match count.and_then(Toml::as_integer) {
-                Some(count) => return (count == classes as i64).then_some(number),
-                None if ["batch_norm", "layer_norm", "layer_norm2d"].contains(&entry.layer.as_str()) => {
-                    return None;
-                }
-                None => id = input,
-            }
-        }
+    /// The graph of all layers, their weights, and what is to be said.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&Graph, &Tensors, &[String]) {
+        (&self.graph, &self.tensors, &self.notes)
     }
 
     /// The weights, and what is to be said.

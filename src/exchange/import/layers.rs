@@ -2,12 +2,9 @@
 
 use toml::{Table, Value as Toml};
 
-use super::builder::{Builder, Held, Pending, Wire};
+use super::builder::{Builder, Held, Wire};
 use super::node::Node;
-use super::{constants, number, shapes, weighted, windows};
-
-/// What a pending expression's numbers may be off by.
-const CLOSE: f32 = 1e-3;
+use super::{arithmetic, constants, norms, number, shapes, weighted, windows};
 
 /// Adds a node.
 pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<(), String> {
@@ -21,7 +18,7 @@ pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<(), Stri
     };
     let more = node.proto.output.iter().skip(1).filter(|name| !name.is_empty());
     for name in more {
-        if builder.is_output(name) || builder.only_reader(name).is_some() {
+        if builder.is_output(name) || builder.is_read(name) {
             return node.refuse(format!("gives {name:?} besides its first output, which is not known"));
         }
     }
@@ -29,28 +26,71 @@ pub(super) fn add(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<(), Stri
     Ok(())
 }
 
-fn layer(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Held, String> {
-    let wire = match node.op() {
-        "Add" | "Mul" | "Div" | "Sum" => return arithmetic(builder, node),
-        "Erf" => return erf(builder, node),
-        "Identity" | "Dropout" | "Cast" => return shapes::same(builder, node),
-        "Softmax" | "LogSoftmax" => return softmax(builder, node),
-        "AveragePool" => windows::average_pool(builder, node)?,
-        "BatchNormalization" => weighted::batch_norm(builder, node)?,
-        "Clip" => clip(builder, node)?,
-        "Concat" => concat(builder, node)?,
-        "Conv" => windows::conv(builder, node)?,
-        "Flatten" | "Reshape" | "Squeeze" => shapes::flatten(builder, node)?,
-        "Gemm" => weighted::gemm(builder, node)?,
-        "InstanceNormalization" => weighted::instance_norm(builder, node)?,
-        "LayerNormalization" => weighted::layer_norm(builder, node)?,
-        "MatMul" => weighted::matmul(builder, node)?,
-        "MaxPool" => windows::max_pool(builder, node)?,
-        "ReduceMean" => shapes::mean(builder, node)?,
-        "Transpose" => shapes::transpose(builder, node)?,
-        _ => activation(builder, node)?,
+/// What a node becomes.
+type Reader = fn(&mut Builder<'_>, &Node<'_>) -> Result<Held, String>;
+
+macro_rules! operators {
+    ($($name:literal => $read:expr),* $(,)?) => {
+        /// All operators that may depend on the images, in alphabetical order.
+        pub(super) const OPERATORS: &[(&str, Reader)] =
+            &[$(($name, |builder, node| $read(builder, node).map(Held::from))),*];
     };
-    Ok(Held::Wire(wire))
+}
+
+operators! {
+    "Add" => arithmetic::add,
+    "AveragePool" => windows::average_pool,
+    "BatchNormalization" => norms::batch_norm,
+    "Cast" => shapes::same,
+    "Clip" => clip,
+    "Concat" => concat,
+    "Conv" => windows::conv,
+    "Div" => arithmetic::add,
+    "Dropout" => shapes::same,
+    "Elu" => activation,
+    "Erf" => arithmetic::erf,
+    "Flatten" => shapes::reshape,
+    "Gelu" => activation,
+    "Gemm" => weighted::gemm,
+    "Gather" => shapes::gather,
+    "GlobalAveragePool" => windows::global_average_pool,
+    "GlobalMaxPool" => windows::global_max_pool,
+    "GroupNormalization" => norms::group_norm,
+    "HardSigmoid" => hardsigmoid,
+    "HardSwish" => activation,
+    "Identity" => shapes::same,
+    "InstanceNormalization" => norms::instance_norm,
+    "LayerNormalization" => norms::layer_norm,
+    "LeakyRelu" => activation,
+    "LogSoftmax" => softmax,
+    "MatMul" => weighted::matmul,
+    "MaxPool" => windows::max_pool,
+    "Mul" => arithmetic::add,
+    "Neg" => arithmetic::add,
+    "PRelu" => prelu,
+    "Pad" => shapes::pad,
+    "ReduceMean" => shapes::mean,
+    "Relu" => activation,
+    "Reshape" => shapes::reshape,
+    "Sigmoid" => sigmoid,
+    "Slice" => shapes::slice,
+    "Softmax" => softmax,
+    "Softplus" => activation,
+    "Squeeze" => shapes::reshape,
+    "Sub" => arithmetic::add,
+    "Sum" => arithmetic::add,
+    "Swish" => activation,
+    "Tanh" => activation,
+    "Transpose" => shapes::transpose,
+    "Unsqueeze" => shapes::reshape,
+}
+
+fn layer(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Held, String> {
+    match OPERATORS.iter().find(|(name, _)| *name == node.op()) {
+        Some((_, read)) => read(builder, node),
+        None if constants::OPERATORS.contains(&node.op()) => node.refuse("is known of constants only"),
+        None => node.refuse("is an operator that wgrad does not have"),
+    }
 }
 
 fn activation(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
@@ -61,27 +101,107 @@ fn activation(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String
             let approximate = node.text("approximate").unwrap_or_else(|| "none".to_string());
             ("gelu", Table::from_iter([("approximate".to_string(), Toml::from(approximate))]))
         }
-        "GlobalAveragePool" => ("global_avg_pool2d", Table::new()),
-        "HardSigmoid" => {
-            let (alpha, beta) = (node.float("alpha", 0.2), node.float("beta", 0.5));
-            if (alpha - 1.0 / 6.0).abs() > CLOSE || beta != 0.5 {
-                return node.refuse(format!("has alpha {alpha} and beta {beta}; only 1/6 and 1/2 are known"));
-            }
-            ("hardsigmoid", Table::new())
-        }
         "HardSwish" => ("hardswish", Table::new()),
         "LeakyRelu" => ("leaky_relu", one("negative_slope", node.float("alpha", 0.01))),
         "Relu" => ("relu", Table::new()),
-        "Sigmoid" => ("sigmoid", Table::new()),
         "Softplus" => ("softplus", Table::new()),
+        "Swish" if node.float("alpha", 1.0) == 1.0 => ("silu", Table::new()),
         "Tanh" => ("tanh", Table::new()),
-        _ => return node.refuse("is an operator that wgrad does not have"),
+        _ => return node.refuse("has arguments that are not known"),
     };
-    let wire = builder.wire(node, 0)?;
-    if wire.last && layer == "global_avg_pool2d" {
-        return node.refuse("is over images with channels last");
+    let wire = builder.view(node, 0)?;
+    elementwise(builder, node, layer, arguments, &wire)
+}
+
+fn sigmoid(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    gate(builder, node, "sigmoid", "silu")
+}
+
+/// A layer that does the same with each number, so that it does not matter how the file sees them.
+pub(super) fn elementwise(
+    builder: &mut Builder<'_>,
+    node: &Node<'_>,
+    layer: &str,
+    arguments: Table,
+    wire: &Wire,
+) -> Result<Wire, String> {
+    let made = builder.layer(node, layer, arguments, wire, None)?;
+    Ok(Wire { last: wire.last, seen: wire.seen.clone(), ..made })
+}
+
+/// `layer(x)`, or `times_x`, which is x `layer(x)`, if that is all that becomes of it.
+fn gate(builder: &mut Builder<'_>, node: &Node<'_>, layer: &str, times_x: &str) -> Result<Wire, String> {
+    let wire = builder.view(node, 0)?;
+    let product = builder.only_reader(node.output()).and_then(|(number, reader)| {
+        let is_product = reader.op_type.as_deref() == Some("Mul") && reader.input.len() == 2;
+        let of_x = reader.input.iter().any(|name| Some(name.as_str()) == node.input(0));
+        (is_product && of_x).then(|| (number, reader.output.first().cloned().unwrap_or_default()))
+    });
+    let Some((number, name)) = product else {
+        return elementwise(builder, node, layer, Table::new(), &wire);
+    };
+    let made = elementwise(builder, node, times_x, Table::new(), &wire)?;
+    builder.take_in(number);
+    builder.hold(&name, Held::Wire(made.clone()));
+    Ok(made)
+}
+
+/// clamp(alpha x + beta), of 0 and 1; `hardsigmoid` is the one of 1/6 and 1/2.
+fn hardsigmoid(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let (alpha, beta) = (node.float("alpha", 0.2), node.float("beta", 0.5));
+    if (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5 {
+        return gate(builder, node, "hardsigmoid", "hardswish");
     }
-    builder.layer(node, layer, arguments, &wire, None)
+    let mut wire = builder.view(node, 0)?;
+    wire = scaled(builder, node, &wire, 6.0 * alpha)?;
+    wire = offset(builder, node, &wire, 6.0 * (beta - 0.5))?;
+    elementwise(builder, node, "hardsigmoid", Table::new(), &wire)
+}
+
+/// x times a fixed number.
+pub(super) fn scaled(
+    builder: &mut Builder<'_>,
+    node: &Node<'_>,
+    wire: &Wire,
+    factor: f32,
+) -> Result<Wire, String> {
+    match factor {
+        1.0 => Ok(wire.clone()),
+        _ if factor.is_finite() => {
+            let arguments = Table::from_iter([("factor".to_string(), number(factor))]);
+            elementwise(builder, node, "multiply", arguments, wire)
+        }
+        _ => node.refuse(format!("multiplies by {factor}")),
+    }
+}
+
+/// x plus a fixed number.
+pub(super) fn offset(
+    builder: &mut Builder<'_>,
+    node: &Node<'_>,
+    wire: &Wire,
+    value: f32,
+) -> Result<Wire, String> {
+    match value {
+        0.0 => Ok(wire.clone()),
+        _ if value.is_finite() => {
+            let arguments = Table::from_iter([("value".to_string(), number(value))]);
+            elementwise(builder, node, "offset", arguments, wire)
+        }
+        _ => node.refuse(format!("adds {value}")),
+    }
+}
+
+/// `leaky_relu`, where one slope is for all.
+fn prelu(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    let (wire, slopes) = (builder.view(node, 0)?, builder.floats(node, 1)?);
+    match slopes.data.first() {
+        Some(slope) if slopes.data.iter().all(|other| other == slope) => {
+            let arguments = Table::from_iter([("negative_slope".to_string(), number(*slope))]);
+            elementwise(builder, node, "leaky_relu", arguments, &wire)
+        }
+        _ => node.refuse(format!("has the slopes {}; one for all is known", slopes.shape)),
+    }
 }
 
 fn clip(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
@@ -91,13 +211,37 @@ fn clip(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
             *bound = builder.floats(node, 1 + i)?.data.first().copied().unwrap_or(*bound);
         }
     }
-    let layer = match bounds {
-        [0.0, 6.0] => "relu6",
-        [0.0, upper] if upper == f32::INFINITY || upper == f32::MAX => "relu",
-        _ => return node.refuse(format!("is between {bounds:?}; only 0 and 6, or 0 and more, are known")),
-    };
-    let wire = builder.wire(node, 0)?;
-    builder.layer(node, layer, Table::new(), &wire, None)
+    let wire = builder.view(node, 0)?;
+    let [lower, upper] = bounds;
+    let no_lower = lower == f32::NEG_INFINITY || lower == f32::MIN;
+    let no_upper = upper == f32::INFINITY || upper == f32::MAX;
+    if no_lower && no_upper {
+        return Ok(wire);
+    }
+    if no_upper {
+        // max(x, a) = relu(x - a) + a
+        let shifted = offset(builder, node, &wire, -lower)?;
+        let cut = elementwise(builder, node, "relu", Table::new(), &shifted)?;
+        return offset(builder, node, &cut, lower);
+    }
+    if no_lower {
+        // min(x, b) = b - relu(b - x)
+        let negative = scaled(builder, node, &wire, -1.0)?;
+        let shifted = offset(builder, node, &negative, upper)?;
+        let cut = elementwise(builder, node, "relu", Table::new(), &shifted)?;
+        let back = scaled(builder, node, &cut, -1.0)?;
+        return offset(builder, node, &back, upper);
+    }
+    let width = upper - lower;
+    if width.is_nan() || width <= 0.0 {
+        return node.refuse(format!("is between {bounds:?}"));
+    }
+    // relu6 is between 0 and 6.
+    let shifted = offset(builder, node, &wire, -lower)?;
+    let stretched = scaled(builder, node, &shifted, 6.0 / width)?;
+    let cut = elementwise(builder, node, "relu6", Table::new(), &stretched)?;
+    let back = scaled(builder, node, &cut, width / 6.0)?;
+    offset(builder, node, &back, lower)
 }
 
 fn concat(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
@@ -115,95 +259,10 @@ fn concat(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
 /// A softmax at the end: losses and probabilities are of what comes before it.
 fn softmax(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Held, String> {
     let wire = builder.wire(node, 0)?;
-    if !builder.is_output(node.output()) {
-        return node.refuse("is not at the end of the network; only there it is known");
+    let axis = shapes::place(node.int("axis", -1), wire.seen.len());
+    if !builder.is_output(node.output()) || wire.seen.len() != 2 || axis != Some(1) {
+        return node.refuse("is not over the classes at the end of the network; only there it is known");
     }
     builder.note(format!("{} at the end is left out: outputs are logits", node.label()));
     Ok(Held::Wire(wire))
-}
-
-fn erf(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Held, String> {
-    match builder.input(node, 0)? {
-        Held::Pending(Pending::Scaled(factor), wire) if close(factor, std::f32::consts::FRAC_1_SQRT_2) => {
-            Ok(Held::Pending(Pending::Erf, wire))
-        }
-        _ => node.refuse("is not that of GELU, of x / sqrt 2"),
-    }
-}
-
-fn close(a: f32, b: f32) -> bool {
-    (a - b).abs() < CLOSE
-}
-
-/// Sums and products: of wires, with a number, or with one for each channel.
-fn arithmetic(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Held, String> {
-    if node.proto.input.len() != 2 {
-        return node.refuse(format!("has {} inputs; two are known", node.proto.input.len()));
-    }
-    let (left, right) = (builder.input(node, 0)?, builder.input(node, 1)?);
-    if let Some(held) = gelu(builder, node, &left, &right)? {
-        return Ok(held);
-    }
-    let is_constant = |held: &Held| matches!(held, Held::Floats(_) | Held::Ints(_));
-    let (wire, constant) = match (is_constant(&left), is_constant(&right)) {
-        (false, true) => (0, 1),
-        (true, false) if node.op() != "Div" => (1, 0),
-        (false, false) if node.op() != "Div" => {
-            let name = if node.op() == "Mul" { "mul" } else { "add" };
-            let wires = [builder.wire(node, 0)?, builder.wire(node, 1)?];
-            return builder.join(node, name, &[&wires[0], &wires[1]]).map(Held::Wire);
-        }
-        _ => return node.refuse("divides by what depends on the images"),
-    };
-    let factors = builder.floats(node, constant)?;
-    match (node.op(), &factors.data[..]) {
-        ("Mul", [factor]) => scaled(builder, node, wire, *factor),
-        ("Div", [divisor]) => scaled(builder, node, wire, 1.0 / divisor),
-        ("Mul", _) => weighted::layer_scale(builder, node, wire, constant).map(Held::Wire),
-        (op, values) => {
-            let what = if op == "Div" { "divides by" } else { "adds" };
-            node.refuse(format!("{what} {} constant numbers, which no layer does", values.len()))
-        }
-    }
-}
-
-/// A wire times a number, which may become part of a GELU.
-fn scaled(builder: &mut Builder<'_>, node: &Node<'_>, wire: usize, factor: f32) -> Result<Held, String> {
-    if !factor.is_finite() {
-        return node.refuse(format!("multiplies by {factor}"));
-    }
-    builder.wire(node, wire).map(|wire| Held::Pending(Pending::Scaled(factor), wire))
-}
-
-/// The next part of a GELU, if the two are parts of one.
-fn gelu(
-    builder: &mut Builder<'_>,
-    node: &Node<'_>,
-    left: &Held,
-    right: &Held,
-) -> Result<Option<Held>, String> {
-    let is = |held: &Held, value: f32| match held {
-        Held::Floats(tensor) => tensor.data.len() == 1 && close(tensor.data[0], value),
-        _ => false,
-    };
-    let next = |one: &Held, other: &Held| -> Option<(Option<Pending>, Wire)> {
-        let x = |wire: &Wire| matches!(other, Held::Wire(x) if x.id == wire.id);
-        let half_x = |wire: &Wire| matches!(other, Held::Pending(Pending::Scaled(factor), x) if x.id == wire.id && close(*factor, 0.5));
-        let Held::Pending(pending, wire) = one else { return None };
-        let next = match (pending, node.op()) {
-            (Pending::Erf, "Add") if is(other, 1.0) => Some(Pending::OnePlusErf),
-            (Pending::OnePlusErf, "Mul") if is(other, 0.5) => Some(Pending::HalfOnePlusErf),
-            (Pending::OnePlusErf, "Mul") if x(wire) => Some(Pending::TwiceGelu),
-            (Pending::OnePlusErf, "Mul") if half_x(wire) => None,
-            (Pending::HalfOnePlusErf, "Mul") if x(wire) => None,
-            (Pending::TwiceGelu, "Mul") if is(other, 0.5) => None,
-            _ => return None,
-        };
-        Some((next, wire.clone()))
-    };
-    Ok(match next(left, right).or_else(|| next(right, left)) {
-        None => None,
-        Some((Some(pending), wire)) => Some(Held::Pending(pending, wire)),
-        Some((None, wire)) => Some(Held::Wire(builder.layer(node, "gelu", Table::new(), &wire, None)?)),
-    })
 }

@@ -1,11 +1,15 @@
 //! ONNX files as models of layers: each node becomes an entry of a `graph` in a model file, with parameters named by its
 //! initialisers, so that what is imported is trained, stored and exported like every other model.
 
+mod arithmetic;
+mod arrays;
 mod builder;
 mod constants;
 mod layers;
 mod node;
+mod norms;
 mod shapes;
+mod text;
 mod weighted;
 mod windows;
 
@@ -14,9 +18,9 @@ use std::path::Path;
 use prost::Message;
 use toml::Value as Toml;
 
-use self::builder::{Builder, Held};
+use self::builder::Builder;
 use self::node::Node;
-use super::proto::{GraphProto, ModelProto, ValueInfoProto, data_type};
+use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
 use super::tensors::content;
 use crate::data::Normalization;
 use crate::error::{Error, Result};
@@ -29,7 +33,7 @@ use crate::train::weights::TensorFile;
 const MOST_NODES: usize = 10_000;
 
 /// Versions of the operators that are known.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// A model that was read from a file of another tool.
 #[derive(Debug)]
@@ -71,17 +75,20 @@ pub(super) fn read(name: &str, bytes: &[u8], folder: &Path) -> Result<Imported, 
         entries.find(|entry| entry.key.as_deref() == Some(key)).and_then(|entry| entry.value.clone())
     };
     let graph = file.graph.as_ref().ok_or("has no graph")?;
-    let builder = build(graph, folder)?;
-    let (image, output) = (builder.image(), output(graph)?);
-    let wire = match builder.held(&output) {
-        Some(Held::Wire(wire)) => wire.clone(),
-        _ => return Err(format!("gives {output:?}, which does not depend on the images")),
-    };
+    let (input, [batch, c, h, w]) = images(graph)?;
+    let image = [c, h, w];
+    let mut builder = build(graph, folder, &[(input, vec![batch, c, h, w])])?;
+    let output = output(graph)?;
+    let maker = graph.node.iter().find(|node| node.output.first() == Some(&output));
+    let Some(proto) = maker else { return Err(format!("gives {output:?}, which no node makes")) };
+    // What reads the output would; so a factor at the end becomes a layer, and so do rows.
+    let reader = Node { proto: &NodeProto { input: vec![output.clone()], ..proto.clone() }, folder };
+    let wire = builder.wire(&reader, 0)?;
     let shape = builder.shape(&wire).to_vec();
     let [_, classes] = shape[..] else {
         return Err(format!("gives {output:?} of the shape {shape:?}; a classifier gives [N, classes]"));
     };
-    let text = builder.text(&wire, classes);
+    let text = builder.text(&wire, image, classes);
     let spec = ModelSpec::parse(name, &text).map_err(|error| error.to_string())?;
     let names = metadata("classes").and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
     let names = names.filter(|names| names.len() == classes);
@@ -120,8 +127,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, String> {
     }
 }
 
-/// Walks the nodes in their order.
-fn build<'a>(graph: &'a GraphProto, folder: &Path) -> Result<Builder<'a>, String> {
+/// Walks the nodes in their order; `inputs` are those that are no constants.
+fn build<'a>(
+    graph: &'a GraphProto,
+    folder: &Path,
+    inputs: &[(String, Vec<usize>)],
+) -> Result<Builder<'a>, String> {
     if graph.node.len() > MOST_NODES {
         return Err(format!("has {} nodes; at most {MOST_NODES} are read", graph.node.len()));
     }
@@ -132,15 +143,8 @@ fn build<'a>(graph: &'a GraphProto, folder: &Path) -> Result<Builder<'a>, String
             content(tensor, folder).map_err(|message| format!("holds {name:?}, which {message}"))?;
         constants.push((name, content));
     }
-    let is_constant =
-        |input: &&ValueInfoProto| constants.iter().any(|(name, _)| Some(name) == input.name.as_ref());
-    let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !is_constant(input)).collect();
-    let [input] = inputs[..] else {
-        return Err(format!("has {} inputs; a classifier has one, images of [N, C, H, W]", inputs.len()));
-    };
     let outputs: Vec<&str> = graph.output.iter().filter_map(|output| output.name.as_deref()).collect();
-    let mut builder =
-        Builder::new(&graph.node, &outputs, input.name.as_deref().unwrap_or_default(), sizes(input)?)?;
+    let mut builder = Builder::new(&graph.node, &outputs, inputs);
     for (name, content) in constants {
         builder.hold_constant(name, content);
     }
@@ -150,6 +154,17 @@ fn build<'a>(graph: &'a GraphProto, folder: &Path) -> Result<Builder<'a>, String
         }
     }
     Ok(builder)
+}
+
+/// The only input that is no constant, and the sizes of its images, the batch first.
+fn images(graph: &GraphProto) -> Result<(String, [usize; 4]), String> {
+    let is_constant =
+        |input: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == input.name);
+    let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !is_constant(input)).collect();
+    match inputs[..] {
+        [input] => Ok((input.name.clone().unwrap_or_default(), sizes(input)?)),
+        _ => Err(format!("has {} inputs; a classifier has one, images of [N, C, H, W]", inputs.len())),
+    }
 }
 
 fn output(graph: &GraphProto) -> Result<String, String> {
@@ -188,3 +203,9 @@ fn sizes(input: &ValueInfoProto) -> Result<[usize; 4], String> {
 fn number(value: f32) -> Toml {
     Toml::Float(value.to_string().parse().unwrap_or_else(|_| f64::from(value)))
 }
+
+#[cfg(test)]
+mod node_tests;
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,10 @@
-//! Nodes with weights that do not slide over pixels: products and norms.
+//! Nodes with weights that do not slide over pixels: products, and a number for each channel.
 
 use toml::{Table, Value as Toml};
 
 use super::builder::{Builder, Held, Wire};
-use super::constants::transposed;
 use super::node::Node;
-use super::number;
+use super::windows;
 use crate::tensor::HostTensor;
 
 /// The name of a layer by that of one of its tensors: `layer1.0.conv1` for `layer1.0.conv1.weight`; for others by the node.
@@ -34,7 +33,7 @@ pub(super) fn scope(node: &Node<'_>, tensor: usize, suffix: &str) -> Option<Stri
 }
 
 /// One number for each of `count` features, of a tensor that has them or one for all.
-fn vector(node: &Node<'_>, tensor: &HostTensor, count: usize) -> Result<HostTensor, String> {
+pub(super) fn vector(node: &Node<'_>, tensor: &HostTensor, count: usize) -> Result<HostTensor, String> {
     let long = tensor.shape.iter().filter(|dim| **dim != 1).count() <= 1;
     match tensor.data[..] {
         [value] if count != 1 => Ok(HostTensor::new([count], vec![value; count])),
@@ -70,6 +69,9 @@ fn times(mut tensor: HostTensor, factor: f32) -> HostTensor {
 
 /// `MatMul` with a constant matrix, and with the `Add` behind it, if that adds a bias.
 pub(super) fn matmul(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
+    if matches!(builder.input(node, 0)?, Held::Floats(_)) {
+        return windows::means(builder, node);
+    }
     let wire = builder.wire(node, 0)?;
     let weight = builder.floats(node, 1)?;
     let Some([inner, out]) = weight.shape.as_2d() else {
@@ -108,97 +110,42 @@ fn linear(
         arguments.insert("dim".to_string(), Toml::from("channels"));
     }
     let made = builder.layer(node, "linear", arguments, wire, scope(node, 1, "weight"))?;
-    builder.store(&made, "weight", weight);
+    builder.store(node, &made, "weight", weight)?;
     if let Some(bias) = bias {
-        builder.store(&made, "bias", bias);
+        builder.store(node, &made, "bias", bias)?;
     }
     Ok(made)
 }
 
-pub(super) fn batch_norm(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
-    let wire = builder.wire(node, 0)?;
-    if wire.last || node.int("training_mode", 0) != 0 {
-        return node.refuse("is in training mode, or over other than the second dimension");
-    }
-    let arguments = Table::from_iter([("eps".to_string(), number(node.float("epsilon", 1e-5)))]);
-    let channels = builder.shape(&wire).get(1).copied().unwrap_or(1);
-    let made = builder.layer(node, "batch_norm", arguments, &wire, scope(node, 1, "weight"))?;
-    for (i, name) in (1..).zip(["weight", "bias", "running_mean", "running_var"]) {
-        let tensor = vector(node, &*builder.floats(node, i)?, channels)?;
-        builder.store(&made, name, tensor);
-    }
-    Ok(made)
-}
-
-pub(super) fn instance_norm(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
-    let wire = builder.wire(node, 0)?;
-    if wire.last {
-        return node.refuse("is over images with channels last");
-    }
-    let channels = builder.shape(&wire).get(1).copied().unwrap_or(1);
-    let arguments = Table::from_iter([
-        ("eps".to_string(), number(node.float("epsilon", 1e-5))),
-        ("affine".to_string(), Toml::Boolean(true)),
-    ]);
-    let made = builder.layer(node, "instance_norm", arguments, &wire, scope(node, 1, "weight"))?;
-    for (i, name) in [(1, "weight"), (2, "bias")] {
-        let tensor = vector(node, &*builder.floats(node, i)?, channels)?;
-        builder.store(&made, name, tensor);
-    }
-    Ok(made)
-}
-
-/// Over the channels of images with channels last, over the last dimension of others, or over whole images.
-pub(super) fn layer_norm(builder: &mut Builder<'_>, node: &Node<'_>) -> Result<Wire, String> {
-    let wire = builder.wire(node, 0)?;
-    let rank = builder.shape(&wire).len() as i64;
-    let axis = node.int("axis", -1);
-    let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
-    let weight = builder.floats(node, 1)?;
-    let bias = if node.input(2).is_some() { Some((*builder.floats(node, 2)?).clone()) } else { None };
-    let mut arguments = Table::from_iter([("eps".to_string(), number(node.float("epsilon", 1e-5)))]);
-    let (layer, bias) = match (rank, wire.last, axis) {
-        (4, true, 3) => {
-            let zeros = || HostTensor::new(weight.shape.clone(), vec![0.0; weight.data.len()]);
-            ("layer_norm2d", Some(bias.unwrap_or_else(zeros)))
-        }
-        (4, false, 1) => ("layer_norm", bias),
-        (rank, _, axis) if rank != 4 && axis + 1 == rank => ("layer_norm", bias),
-        _ => return node.refuse(format!("is over the axes from {axis} of {}", builder.shape(&wire))),
-    };
-    if layer == "layer_norm" {
-        arguments.insert("bias".to_string(), Toml::Boolean(bias.is_some()));
-    }
-    let made = builder.layer(node, layer, arguments, &wire, scope(node, 1, "weight"))?;
-    builder.store(&made, "weight", (*weight).clone());
-    if let Some(bias) = bias {
-        builder.store(&made, "bias", bias);
-    }
-    Ok(made)
-}
-
-/// A factor for each channel.
-pub(super) fn layer_scale(
+/// One number for each channel of images or rows, as the parameter of a layer: `[layer, parameter]`.
+pub(super) fn per_channel(
     builder: &mut Builder<'_>,
     node: &Node<'_>,
-    wire: usize,
-    factors: usize,
+    [layer, parameter]: [&str; 2],
+    (wire, constant): (&Wire, usize),
+    numbers: &HostTensor,
 ) -> Result<Wire, String> {
-    let (input, tensor) = (builder.wire(node, wire)?, builder.floats(node, factors)?);
-    let channels = builder.shape(&input).get(1).copied().unwrap_or(1);
-    // Where the channels are among the dimensions of the factors, counted from the end.
-    let from_end = if input.last { 1 } else { 3 };
-    let rank = tensor.shape.len();
-    let place = rank.checked_sub(from_end);
-    let others_are_one = tensor.shape.iter().enumerate().all(|(at, dim)| Some(at) == place || *dim == 1);
-    if builder.shape(&input).len() != 4 || tensor.data.len() != channels || place.is_none() || !others_are_one
-    {
-        let shape = builder.shape(&input);
-        return node
-            .refuse(format!("multiplies {shape} by {}; a factor for each channel is known", tensor.shape));
+    let shape = builder.shape(wire).clone();
+    let channels = shape.get(1).copied().unwrap_or(1);
+    // Where the channels are among the dimensions of the numbers, counted from the end.
+    let from_end = if wire.last { 1 } else { shape.len().saturating_sub(1) };
+    let place = numbers.shape.len().checked_sub(from_end);
+    let others_are_one = numbers.shape.iter().enumerate().all(|(at, dim)| Some(at) == place || *dim == 1);
+    let known = matches!(shape.len(), 2 | 4) && numbers.data.len() == channels && place.is_some();
+    if !known || !others_are_one || numbers.shape.len() > shape.len() {
+        return node.refuse(format!(
+            "has the constant {} beside {:?}; one number for all, or for each channel, is known",
+            numbers.shape, wire.seen
+        ));
     }
-    let made =
-        builder.layer(node, "layer_scale", Table::new(), &input, scope(node, factors, "layer_scale"))?;
-    builder.store(&made, "layer_scale", HostTensor::new([channels, 1, 1], tensor.data.clone()));
+    let made = builder.layer(node, layer, Table::new(), wire, scope(node, constant, parameter))?;
+    let sizes = if shape.len() == 4 { vec![channels, 1, 1] } else { vec![channels] };
+    builder.store(node, &made, parameter, HostTensor::new(sizes, numbers.data.clone()))?;
     Ok(made)
+}
+
+/// The transpose of a matrix.
+fn transposed(data: &[f32], [rows, columns]: [usize; 2]) -> HostTensor {
+    let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| data[row * columns + column]));
+    HostTensor::new([columns, rows], turned.collect())
 }

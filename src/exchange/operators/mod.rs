@@ -1,7 +1,7 @@
 //! The table of operators: what each is in ONNX and in PyTorch. An operator's line here is all that exporting it takes.
 
 mod activations;
-mod norms;
+pub(super) mod norms;
 mod pools;
 mod products;
 

@@ -7,6 +7,9 @@ use crate::ops::instance_norm::InstanceNorm;
 use crate::ops::layer_norm::{Dims, LayerNorm};
 use crate::ops::layer_norm2d::LayerNorm2d;
 
+/// The function of an exported module that takes the weight away from a norm.
+pub(in crate::exchange) const SHIFT_ONLY: &str = "shift_only";
+
 /// Weight and bias of a norm, or ones and zeros in their place: ONNX wants both.
 fn affine(site: &Site<'_>, shape: &[usize]) -> [Source; 2] {
     [(1, 1.0), (2, 0.0)].map(|(input, value)| {
@@ -36,7 +39,9 @@ pub(super) fn batch_norm(site: &Site<'_>) -> Option<Form> {
     let step = Step::new("BatchNormalization", inputs).with("epsilon", norm.eps);
     let rank = if site.shape(0).len() == 4 { "2d" } else { "1d" };
     let (eps, affine) = (number(norm.eps), boolean(is_affine));
-    Some(Form::module(vec![step], format!("nn.BatchNorm{rank}({channels}, eps={eps}, affine={affine})")))
+    let module = format!("nn.BatchNorm{rank}({channels}, eps={eps}, affine={affine})");
+    let no_weight = is_affine && !site.is_parameter(3);
+    Some(Form::module(vec![step], if no_weight { format!("{SHIFT_ONLY}({module})") } else { module }))
 }
 
 /// As an instance norm of groups in the place of channels, as PyTorch exports it: `GroupNormalization` came late to ONNX.

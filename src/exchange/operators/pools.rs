@@ -3,7 +3,7 @@ use crate::ops::adaptive_avg_pool2d::AdaptiveAvgPool2d;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::global_avg_pool2d::GlobalAvgPool2d;
 use crate::ops::max_pool2d::MaxPool2d;
-use crate::ops::{Average, AveragePool, Boxes, Side};
+use crate::ops::{Average, AveragePool, Boxes, Pair, Side};
 
 pub(super) fn global_avg_pool2d(site: &Site<'_>) -> Option<Form> {
     let AveragePool(GlobalAvgPool2d { flat }) = site.op()?;
@@ -20,18 +20,10 @@ pub(super) fn global_avg_pool2d(site: &Site<'_>) -> Option<Form> {
 pub(super) fn max_pool2d(site: &Site<'_>) -> Option<Form> {
     let MaxPool2d { kernel_size, stride, padding, dilation, ceil_mode } = site.op::<MaxPool2d>()?;
     let stride = stride.unwrap_or(*kernel_size);
-    let [_, _, h, w] = site.shape(0).as_4d()?;
-    let [_, _, p, q] = site.output().as_4d()?;
-    let end = |windows: usize, stride: usize, span: usize, size: usize, padding: usize| {
-        let needed = (windows - 1) * stride + span;
-        needed.saturating_sub(size + padding).max(padding)
-    };
-    let span = [dilation.h * (kernel_size.h - 1) + 1, dilation.w * (kernel_size.w - 1) + 1];
-    let ends = [end(p, stride.h, span[0], h, padding.h), end(q, stride.w, span[1], w, padding.w)];
     let step = Step::new("MaxPool", site.all())
         .with("kernel_shape", [kernel_size.h, kernel_size.w])
         .with("strides", [stride.h, stride.w])
-        .with("pads", [padding.h, padding.w, ends[0], ends[1]])
+        .with("pads", pads(site, [*kernel_size, stride, *padding, *dilation])?)
         .with("dilations", [dilation.h, dilation.w]);
     let torch = format!(
         "F.max_pool2d({{0}}, {}, stride={}, padding={}, dilation={}, ceil_mode={})",
@@ -42,6 +34,20 @@ pub(super) fn max_pool2d(site: &Site<'_>) -> Option<Form> {
         boolean(*ceil_mode)
     );
     Some(Form::new(vec![step], torch))
+}
+
+/// Padding above, left, below and right, of which the last two hold the windows that hang over the end.
+fn pads(site: &Site<'_>, [kernel, stride, padding, dilation]: [Pair; 4]) -> Option<[usize; 4]> {
+    let [_, _, h, w] = site.shape(0).as_4d()?;
+    let [_, _, p, q] = site.output().as_4d()?;
+    let end = |windows: usize, stride: usize, span: usize, size: usize, padding: usize| {
+        let needed = (windows - 1) * stride + span;
+        needed.saturating_sub(size + padding).max(padding)
+    };
+    let span = [dilation.h * (kernel.h - 1) + 1, dilation.w * (kernel.w - 1) + 1];
+    let below = end(p, stride.h, span[0], h, padding.h);
+    let right = end(q, stride.w, span[1], w, padding.w);
+    Some([padding.h, padding.w, below, right])
 }
 
 pub(super) fn avg_pool2d(site: &Site<'_>) -> Option<Form> {
@@ -57,14 +63,16 @@ pub(super) fn avg_pool2d(site: &Site<'_>) -> Option<Form> {
         boolean(count_include_pad),
         divisor_override.map_or("None".to_string(), |divisor| divisor.to_string())
     );
-    if ceil_mode || divisor_override.is_some() {
+    // Without padding there is none to count.
+    let counts = count_include_pad && padding != Pair::zero();
+    if (ceil_mode && counts) || divisor_override.is_some() {
         return Some(Form::new(means(&pool.boxes(site.shape(0)), site), torch));
     }
     let step = Step::new("AveragePool", site.all())
         .with("kernel_shape", [kernel_size.h, kernel_size.w])
         .with("strides", [stride.h, stride.w])
-        .with("pads", [padding.h, padding.w, padding.h, padding.w])
-        .with("count_include_pad", i64::from(count_include_pad));
+        .with("pads", pads(site, [kernel_size, stride, padding, Pair::one()])?)
+        .with("count_include_pad", i64::from(counts));
     Some(Form::new(vec![step], torch))
 }
 

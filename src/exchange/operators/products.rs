@@ -1,4 +1,5 @@
 use super::super::form::{Form, Site, Source, Step, boolean, tuple};
+use crate::ops::Pair;
 use crate::ops::conv2d::Convolution;
 use crate::ops::linear::Affine;
 use crate::ops::matmul::Matmul;
@@ -12,6 +13,13 @@ pub(super) fn conv2d(site: &Site<'_>) -> Option<Form> {
         return None;
     };
     let (begin, end) = (window.padding, window.padding_end);
+    let along = |kernel: usize, dilation: usize, before: usize, after: usize| {
+        let rest = dilation * (kernel - 1);
+        (before, after) == (rest / 2, rest.div_ceil(2))
+    };
+    let same = window.stride == Pair::one()
+        && along(window.kernel.h, window.dilation.h, begin.h, end.h)
+        && along(window.kernel.w, window.dilation.w, begin.w, end.w);
     let [kernel, stride, dilation] =
         [window.kernel, window.stride, window.dilation].map(|pair| [pair.h, pair.w]);
     let step = Step::new("Conv", site.all())
@@ -21,7 +29,12 @@ pub(super) fn conv2d(site: &Site<'_>) -> Option<Form> {
         .with("dilations", dilation)
         .with("group", *groups as i64);
     let filters = site.shape(1)[0];
-    let padding = if begin == end { tuple(&[begin.h, begin.w]) } else { "\"same\"".to_string() };
+    // PyTorch's layer has as much padding on both sides, or what "same" means; all else is put around images before.
+    let padding = match (begin == end, same) {
+        (true, _) => tuple(&[begin.h, begin.w]),
+        (false, true) => "\"same\"".to_string(),
+        (false, false) => "0".to_string(),
+    };
     let module = format!(
         "nn.Conv2d({}, {filters}, {}, stride={}, padding={padding}, dilation={}, groups={groups}, bias={})",
         site.channels(),
@@ -30,7 +43,14 @@ pub(super) fn conv2d(site: &Site<'_>) -> Option<Form> {
         tuple(&dilation),
         boolean(site.len() == 3)
     );
-    Some(Form::module(vec![step], module))
+    let form = Form::module(vec![step], module);
+    Some(match begin == end || same {
+        true => form,
+        false => {
+            let around = [begin.w, end.w, begin.h, end.h].map(|pad| pad.to_string()).join(", ");
+            Form { torch: format!("{{m}}(F.pad({{0}}, ({around})))"), ..form }
+        }
+    })
 }
 
 /// A matrix goes through `Gemm`; what has more dimensions through `MatMul` with the weight transposed.

@@ -56,12 +56,14 @@ impl Pair {
     }
 }
 
-/// Padding of a convolution: zeros on both sides, or `"same"`.
+/// Padding of a convolution: zeros on both sides, on each side, or `"same"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected an integer, [h, w] or \"same\"")]
+#[serde(untagged, expecting = "expected an integer, [h, w], [top, left, bottom, right] or \"same\"")]
 pub enum Padding {
     /// As many zeros on both sides.
     Explicit(Pair),
+    /// Zeros above, to the left, below and to the right.
+    Sides([usize; 4]),
     /// The output is as large as the input; an odd rest is added at the end, as in PyTorch.
     Named(Same),
 }
