@@ -26,10 +26,7 @@ impl Terminal<'_> {
     /// A shell of 80 x 24 in the place's folder, whose tmux has a server of its own there.
     fn open(place: &Place) -> Terminal<'_> {
         let terminal = Terminal { place };
-        // Without a history: tmux moves lines of a picture there when a window shrinks, and brings them back when it grows.
-        let no_history = ["start-server", ";", "set-option", "-g", "history-limit", "0", ";"];
-        let session = ["new-session", "-d", "-x", "80", "-y", "24", "env", "PS1=ready$ ", "sh"];
-        terminal.tmux(&[&no_history[..], &session].concat());
+        terminal.tmux(&["new-session", "-d", "-x", "80", "-y", "24", "env", "PS1=ready$ ", "sh"]);
         terminal.waits_for("ready$");
         terminal
     }

@@ -15,7 +15,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor::MoveTo;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
 
 pub(super) use state::Facts;
 use state::{Key, Speedometer, State};
@@ -41,6 +43,9 @@ pub(super) fn require_terminal() -> Result<()> {
 
 /// Gives the terminal back before the process is ended.
 pub(super) fn give_back() {
+    // tmux makes a picture smaller from its last row up to the cursor, and moves what is above into its history, from which
+    // it comes back on the user's screen: so from the first row. If that fails, the rest does too.
+    let _ = execute!(std::io::stdout(), MoveTo(0, 0));
     ratatui::restore();
 }
 
@@ -95,7 +100,7 @@ impl Dashboard {
             self.shared.ended.store(true, Ordering::Relaxed);
             // If it has panicked, that has been said.
             let _ = thread.join();
-            ratatui::restore();
+            give_back();
         }
     }
 }
