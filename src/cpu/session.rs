@@ -81,8 +81,14 @@ impl Element for f64 {
 
 impl<T: Element> Session<T> {
     /// A session with zeroed pages.
+    ///
+    /// # Panics
+    /// If a weight lies in parts, because the program was made with a `max_page_bytes` that it exceeds.
     pub fn new(program: Arc<Program>) -> Session<T> {
         let (parameters, statistics) = (&program.pages.parameters, &program.pages.statistics);
+        let mut tensors = parameters.tensors().iter();
+        let parted = tensors.find(|(_, _, spans)| spans.len() > 1).map(|(name, ..)| name);
+        assert!(parted.is_none(), "{parted:?} lies in parts; make programs for the host with u64::MAX");
         let mut pages = HashMap::from([
             (PageList::Parameters, parameters.zeroed()),
             (PageList::Gradients, parameters.zeroed()),

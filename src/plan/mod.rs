@@ -81,7 +81,8 @@ impl Optimizer {
 
 impl Program {
     /// Puts graphs together; all parameters and statistics of later graphs must be in the first. `max_page_bytes` is the
-    /// most that the device binds at once ([`crate::train::Device::max_page_bytes`]); for the host any number does.
+    /// most that the device binds at once ([`crate::train::Device::max_page_bytes`]); for the host, which takes weights whole,
+    /// `u64::MAX`.
     ///
     /// # Errors
     /// If graphs disagree on a parameter, a statistic or a resident, or one is in a later graph only.
