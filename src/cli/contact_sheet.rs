@@ -64,11 +64,12 @@ fn fit(picture: &RgbImage, longest: u32) -> RgbImage {
         let part = |side: u32| (side * MOST_SIDE).div_ceil(longest).max(1);
         return imageops::resize(picture, part(width), part(height), FilterType::Triangle);
     }
-    enlarged(picture, LEAST_SIDE.div_ceil(longest.max(1)).max(1))
+    enlarged(picture, longest, LEAST_SIDE)
 }
 
-/// So many times as large to each side, without blurring.
-pub(super) fn enlarged(picture: &RgbImage, factor: u32) -> RgbImage {
+/// As many whole times as large as make a side of `longest` pixels one of `least` or more, without blurring.
+pub(super) fn enlarged(picture: &RgbImage, longest: u32, least: u32) -> RgbImage {
+    let factor = least.div_ceil(longest.max(1)).max(1);
     imageops::resize(picture, picture.width() * factor, picture.height() * factor, FilterType::Nearest)
 }
 

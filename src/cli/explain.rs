@@ -59,8 +59,7 @@ impl Explanations {
         let class = argmax(logits);
         let heat = pollster::block_on(self.explainer.heat(predictor, pixels, class))?;
         let picture = read_picture(path)?;
-        let longest = picture.width().max(picture.height()).max(1);
-        let mut picture = enlarged(&picture, LEAST_SIDE.div_ceil(longest));
+        let mut picture = enlarged(&picture, picture.width().max(picture.height()), LEAST_SIDE);
         let seen = seen_part(&picture, &self.about);
         lay_over(&mut picture, &heat, seen);
         let class = self.about.classes[class].clone();

@@ -87,8 +87,9 @@ impl<T: Element> Session<T> {
 /// Zeros that were written, not only promised by the system: where memory is read first, as the update does with its state,
 /// the system lends one page of zeros for all of it, and takes it back with an interrupt to every core, page by page.
 pub(super) fn written<T: Element>(mut pages: Vec<Vec<T>>) -> Vec<Vec<T>> {
-    let pieces = pages.iter_mut().flat_map(|page| page.chunks_mut(BLOCK)).collect::<Vec<_>>();
-    pieces.into_par_iter().for_each(|piece| piece.fill(T::zero()));
+    for page in &mut pages {
+        page.par_chunks_mut(BLOCK).for_each(|piece| piece.fill(T::zero()));
+    }
     pages
 }
 

@@ -167,11 +167,7 @@ pub(super) fn scaled(
 ) -> Result<Wire, String> {
     match factor {
         1.0 => Ok(wire.clone()),
-        _ if factor.is_finite() => {
-            let arguments = Table::from_iter([("factor".to_string(), number(factor))]);
-            elementwise(builder, node, "multiply", arguments, wire)
-        }
-        _ => node.refuse(format!("multiplies by {factor}")),
+        _ => with_number(builder, node, wire, ["multiply", "factor"], factor),
     }
 }
 
@@ -184,12 +180,23 @@ pub(super) fn offset(
 ) -> Result<Wire, String> {
     match value {
         0.0 => Ok(wire.clone()),
-        _ if value.is_finite() => {
-            let arguments = Table::from_iter([("value".to_string(), number(value))]);
-            elementwise(builder, node, "offset", arguments, wire)
-        }
-        _ => node.refuse(format!("adds {value}")),
+        _ => with_number(builder, node, wire, ["offset", "value"], value),
     }
+}
+
+/// The layer of one number, by the names of both.
+fn with_number(
+    builder: &mut Builder<'_>,
+    node: &Node<'_>,
+    wire: &Wire,
+    [layer, argument]: [&str; 2],
+    value: f32,
+) -> Result<Wire, String> {
+    if !value.is_finite() {
+        return node.refuse(format!("has the {argument} {value}; finite numbers are known"));
+    }
+    let arguments = Table::from_iter([(argument.to_string(), number(value))]);
+    elementwise(builder, node, layer, arguments, wire)
 }
 
 /// `leaky_relu`, where one slope is for all.

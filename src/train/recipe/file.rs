@@ -54,10 +54,7 @@ impl Recipe {
                 true => format!("it belongs in the table [{AUGMENT}]"),
                 false => fields::hint(name, &known),
             };
-            let path = path.display();
-            return Err(Error::Recipe(format!(
-                "{path}: unknown setting \"{name}\"; {hint} (docs/recipes.md; a later wgrad may know more)"
-            )));
+            return Err(unknown(path, name, "", &hint));
         }
         if let Some(augment) = table.get(AUGMENT) {
             refuse_unknown::<AugmentSettings>(augment, "[augment]", path)?;
@@ -95,11 +92,16 @@ impl Recipe {
 
 /// Refuses names in a table that are none of `T`'s; what is no table is left for its own reader.
 fn refuse_unknown<T: DeserializeOwned>(value: &toml::Value, place: &str, path: &Path) -> Result<()> {
-    let Some(unknown) = value.as_table().and_then(fields::unknown_field::<T>) else { return Ok(()) };
-    let (path, name, hint) = (path.display(), unknown.name, fields::hint(unknown.name, unknown.known));
-    Err(Error::Recipe(format!(
-        "{path}: unknown setting \"{name}\" in {place}; {hint} (docs/recipes.md; a later wgrad may know more)"
-    )))
+    let Some(field) = value.as_table().and_then(fields::unknown_field::<T>) else { return Ok(()) };
+    let hint = fields::hint(field.name, field.known);
+    Err(unknown(path, field.name, &format!(" in {place}"), &hint))
+}
+
+fn unknown(path: &Path, name: &str, place: &str, hint: &str) -> Error {
+    let path = path.display();
+    Error::Recipe(format!(
+        "{path}: unknown setting \"{name}\"{place}; {hint} (docs/recipes.md; a later wgrad may know more)"
+    ))
 }
 
 impl FromStr for Recipe {
